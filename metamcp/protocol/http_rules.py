@@ -1,0 +1,90 @@
+"""What Streamable HTTP says about headers, decided on paper: values in, verdicts out, no framework.
+
+Rules of MCP 2025-06-18 and 2025-11-25, Transports. Lenient where known clients are wrong: an absent
+``Accept`` or ``*/*`` means both kinds; one kind alone is answered in that kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from metamcp.errors import InvalidRequest, RequestRefused
+from metamcp.protocol.versions import HANDSHAKE
+
+JSON = "application/json"
+SSE = "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """Which kinds of answer the client takes."""
+
+    json: bool
+    sse: bool
+
+
+class NotAcceptable(InvalidRequest):
+    http_status = 406
+
+
+class UnsupportedMediaType(InvalidRequest):
+    http_status = 415
+
+
+class MisdirectedRequest(RequestRefused):
+    """The Host is not one of ours: a rebound DNS name, or a name that the operator has not listed."""
+
+    http_status = 421
+
+
+def accepts(header: str | None) -> Accepts:
+    """Read ``Accept``. Raises NotAcceptable when neither kind would be taken."""
+    kinds = {part.split(";", 1)[0].strip().lower() for part in (header or "*/*").split(",")}
+    both = "*/*" in kinds
+    found = Accepts(
+        json=both or JSON in kinds or "application/*" in kinds,
+        sse=both or SSE in kinds or "text/*" in kinds,
+    )
+    if not (found.json or found.sse):
+        raise NotAcceptable(f"Accept must contain {JSON}, {SSE} or both")
+    return found
+
+
+def require_json(content_type: str | None) -> None:
+    """A POST body is JSON (Transports, Sending Messages). Raises UnsupportedMediaType."""
+    kind = (content_type or "").split(";", 1)[0].strip().lower()
+    if kind != JSON:
+        raise UnsupportedMediaType(f"Content-Type must be {JSON}, not {kind or 'absent'}")
+
+
+def check_version(header: str | None) -> None:
+    """An unsupported ``MCP-Protocol-Version`` is answered with 400 (Protocol Version Header). Absent is fine."""
+    if header and header not in HANDSHAKE:
+        raise InvalidRequest(
+            f"MCP-Protocol-Version {header!r} is not supported", supported=sorted(HANDSHAKE), requested=header
+        )
+
+
+def check_host(host: str | None, allowed: Collection[str]) -> None:
+    """The Host header against DNS rebinding. ``allowed`` holds names with or without port."""
+    value = (host or "").strip().lower()
+    if value not in allowed and host_name(value) not in allowed:
+        raise MisdirectedRequest(f"Host {host!r} is not allowed; the operator can add it to METAMCP_ALLOWED_HOSTS")
+
+
+def check_origin(origin: str | None, allowed: Collection[str]) -> None:
+    """An invalid Origin is answered with 403 (Transports, Security Warning). Absent means: not a browser."""
+    if not origin:
+        return
+    value = origin.strip().lower()
+    name = host_name(value.split("://", 1)[-1])
+    if value not in allowed and name not in allowed:
+        raise RequestRefused(f"Origin {origin!r} is not allowed; the operator can add it to METAMCP_ALLOWED_ORIGINS")
+
+
+def host_name(value: str) -> str:
+    """``name:port`` without the port; ``[::1]:80`` gives ``[::1]``."""
+    if value.startswith("["):
+        return value.split("]", 1)[0] + "]"
+    return value.split(":", 1)[0]
