@@ -1,0 +1,47 @@
+"""Named threads for work that blocks. Every thread has a name and an end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from metamcp.telemetry import logs
+
+Job = Callable[[], None]
+
+_log = logs.get("concurrency.tasks")
+
+
+class Workers:
+    """A fixed number of threads and a bounded queue. A job's exception is logged and ends only that job."""
+
+    def __init__(self, name: str, threads: int, queue_size: int = 1024) -> None:
+        self._queue: queue.Queue[Job | None] = queue.Queue(queue_size)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> bool:
+        """Queue ``job``; False when the queue is full (the caller refuses its own client then). Never blocks."""
+        try:
+            self._queue.put_nowait(job)
+        except queue.Full:
+            return False
+        return True
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Finish what is queued, then end the threads; each is waited for at most ``timeout`` seconds."""
+        for _ in self._threads:
+            self._queue.put(None, timeout=timeout)
+        for thread in self._threads:
+            thread.join(timeout)
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            try:
+                job()
+            except Exception:  # noqa: BLE001  the thread runner
+                _log.exception("job-failed")

@@ -1,0 +1,89 @@
+"""Structured log lines: an event's name and its fields, as text or JSON, with secrets taken out.
+
+    log = logs.get("runtime.child")
+    log.info("child-born", extra=logs.fields(server="git", pid=4711))
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+_ROOT = "metamcp"
+_MASK = "***"
+_MIN_SECRET = 4  # shorter values occur in ordinary words; masking them would only make lines unreadable
+
+
+def get(name: str) -> logging.Logger:
+    """The logger of one file, below the product's root logger."""
+    return logging.getLogger(f"{_ROOT}.{name}")
+
+
+def fields(**values: Any) -> dict[str, Any]:
+    """``extra`` for a log call. None means: not known, so not shown."""
+    return {"fields": {key: value for key, value in values.items() if value is not None}}
+
+
+class Redactor:
+    """Knows the values that must never be shown. Shared by every handler of this process."""
+
+    def __init__(self) -> None:
+        self._secrets: frozenset[str] = frozenset()
+
+    def add(self, values: Iterable[str]) -> None:
+        self._secrets |= {value for value in values if len(value) >= _MIN_SECRET}
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, _MASK)
+        return text
+
+
+redact = Redactor()
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        values: dict[str, Any] = dict(getattr(record, "fields", {}))
+        if record.exc_info:
+            values["error"] = self.formatException(record.exc_info)
+        return redact(self.line(record, values))
+
+    def line(self, record: logging.LogRecord, values: dict[str, Any]) -> str:
+        raise NotImplementedError
+
+
+class _Text(_Formatter):
+    def line(self, record: logging.LogRecord, values: dict[str, Any]) -> str:
+        shown = " ".join(f"{key}={_plain(value)}" for key, value in values.items())
+        return f"{_stamp(record)} {record.levelname.lower():7} {record.getMessage()} {shown}".rstrip()
+
+
+class _Json(_Formatter):
+    def line(self, record: logging.LogRecord, values: dict[str, Any]) -> str:
+        head = {"time": _stamp(record), "level": record.levelname.lower(), "event": record.getMessage()}
+        return json.dumps(head | {"logger": record.name} | values, default=str)
+
+
+def configure(level: str, style: str, stream: TextIO | None = None) -> None:
+    """Send the product's log to ``stream`` (standard error). ``style`` is ``text`` or ``json``."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_Json() if style == "json" else _Text())
+    root = logging.getLogger(_ROOT)
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    root.propagate = False
+
+
+def _stamp(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _plain(value: Any) -> str:
+    text = str(value)
+    return json.dumps(text) if not text or any(char in text for char in ' "\n=') else text
