@@ -1,0 +1,99 @@
+"""The configuration directory, read at once: ``servers.json`` and ``allowlist.json``; and what a reload changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from metamcp.config.document import DOCUMENT
+from metamcp.config.model import Allowlist, GatewayConfig
+from metamcp.config.schema import parse_allowlist, parse_servers
+from metamcp.errors import ConfigInvalid
+
+SERVERS_FILE = "servers.json"
+ALLOWLIST_FILE = "allowlist.json"
+MAX_FILE_BYTES = 4 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    config: GatewayConfig
+    allowlist: Allowlist
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Names of servers, each list in alphabetical order; ``unchanged`` ones need no restart."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+
+
+def load(config_dir: Path) -> Loaded:
+    """Both files of ``config_dir``. Raises ConfigInvalid with the problems of both; paths begin with the file's
+    name. Without ``allowlist.json`` no image may run; without ``servers.json`` there is nothing to serve."""
+    problems: list[tuple[str, str]] = []
+    config = _read(config_dir / SERVERS_FILE, parse_servers, problems)
+    allowed = _read(config_dir / ALLOWLIST_FILE, parse_allowlist, problems, Allowlist())
+    if problems or config is None or allowed is None:
+        raise ConfigInvalid(problems)
+    return Loaded(config, allowed)
+
+
+def changed_servers(old: GatewayConfig, new: GatewayConfig) -> Changes:
+    """Which servers a reload touches, told by their fingerprints."""
+    before = {name: spec.fingerprint() for name, spec in old.servers.items()}
+    after = {name: spec.fingerprint() for name, spec in new.servers.items()}
+    both = sorted(before.keys() & after.keys())
+    return Changes(
+        added=tuple(sorted(after.keys() - before.keys())),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        changed=tuple(name for name in both if before[name] != after[name]),
+        unchanged=tuple(name for name in both if before[name] == after[name]),
+    )
+
+
+def _read(
+    path: Path, parse: Callable[[str], T], problems: list[tuple[str, str]], if_missing: T | None = None
+) -> T | None:
+    """What ``parse`` makes of the file; adds to ``problems`` instead of raising."""
+    try:
+        return parse(_text(path))
+    except FileNotFoundError:
+        if if_missing is None:
+            problems.append((path.name, _missing(path)))
+        return if_missing
+    except OSError as failed:
+        problems.append((path.name, f"cannot be read: {failed.strerror or 'unknown reason'}"))
+    except ConfigInvalid as invalid:
+        problems += [(_in_file(path.name, place), text) for place, text in invalid.problems]
+    return None
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigInvalid([(DOCUMENT, f"is larger than {MAX_FILE_BYTES // 1024**2} MiB")])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as broken:
+        line = content.count(b"\n", 0, broken.start) + 1
+        raise ConfigInvalid([(DOCUMENT, f"line {line}: not UTF-8")]) from None
+
+
+def _in_file(name: str, place: str) -> str:
+    return name if place == DOCUMENT else f"{name}: {place}"
+
+
+def _missing(path: Path) -> str:
+    return (
+        f"there is no such file in {path.parent}: create it (docs/configuration.md describes it), "
+        "or set METAMCP_CONFIG_DIR to the directory that has it"
+    )

@@ -1,0 +1,138 @@
+"""What an operator configured, as frozen records. Made by ``loader``; everybody else only reads them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+Transport = Literal["stdio", "sse", "streamable-http"]
+Isolation = Literal["session", "shared", "call"]
+Network = Literal["none", "internal", "egress"]
+Era = Literal["auto", "legacy", "modern"]
+Auth = Literal["none", "api-key", "oauth"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Enforced on every container, also when the operator's ``docker run`` arguments say nothing."""
+
+    memory: int = 512 * MIB  # bytes; memory and swap together, so no swap
+    cpus: float = 1.0
+    pids: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. ``start``: process start to initialize answered. ``call``: silence within one call (progress
+    renews it). ``total``: one call, whatever its progress."""
+
+    start: float = 30.0
+    call: float = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """One configured MCP server. ``env``, ``args``, ``url`` and ``headers`` are unresolved: ``${NAME}`` stands
+    in them until the moment of use, so that no secret lives in the configuration."""
+
+    name: str
+    transport: Transport = "stdio"
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    isolation: Isolation = "session"
+    warm: int = 0
+    max_instances: int = 20
+    idle_seconds: float = 300.0
+    network: Network = "egress"
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    era: Era = "auto"
+
+    def fingerprint(self) -> str:
+        """Short stable hash of everything that shapes a child; the container label ``metamcp.config``."""
+        return _fingerprint(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOverride:
+    """What a namespace changes about one tool; None leaves the server's own."""
+
+    enabled: bool = True
+    name: str | None = None
+    title: str | None = None
+    description: str | None = None
+    annotations: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSpec:
+    name: str
+    servers: tuple[str, ...]
+    prefix: bool = True
+    tools: Mapping[str, ToolOverride] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    name: str
+    namespace: str
+    auth: Auth = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """``servers.json``, complete and cross-checked: every name that is referred to exists."""
+
+    servers: Mapping[str, ServerSpec]
+    namespaces: Mapping[str, NamespaceSpec]
+    endpoints: Mapping[str, EndpointSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How far one image's containers may leave the default policy; every widening is explicit."""
+
+    network: bool = False  # any named network of the operator's, not only none/internal/egress
+    cap_add: tuple[str, ...] = ()
+    shm_size: int | None = None  # bytes
+    devices: tuple[str, ...] = ()
+    gpus: bool = False
+    ports: bool = False
+    binds: tuple[str, ...] = ()  # further bind roots for this image alone
+    writable: bool = False
+    user: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRule:
+    """``pattern`` is as written; ``digest`` pins it (``sha256:…``)."""
+
+    pattern: str
+    digest: str | None = None
+    allow: Allowance = Allowance()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowlist:
+    """``allowlist.json``. No rule means that no image may run."""
+
+    rules: tuple[ImageRule, ...] = ()
+    bind_roots: tuple[str, ...] = ()
+
+
+def _fingerprint(record: Any) -> str:
+    parts = [f"{item.name}={_plain(getattr(record, item.name))!r}" for item in fields(record)]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value.items()) if isinstance(value, Mapping) else value

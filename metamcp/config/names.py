@@ -1,0 +1,84 @@
+"""What the names in the configuration may look like. Each check gives a problem, or None."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+_SERVER = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_URL_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
+_TOOL = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CAPABILITY = re.compile(r"(?:CAP_)?[A-Z][A-Z_]*")
+_TEMPLATE = re.compile(r"\$\{[^}]*\}")
+
+RESERVED_ENDPOINT = "admin"  # a key's scope is the name of an endpoint, or this word
+
+
+def server_name(name: str) -> str | None:
+    """Tools are called ``<server>__<tool>``: ``__`` in a name, or ``_`` at its end, leaves open where to cut."""
+    if _SERVER.fullmatch(name) is None:
+        return "is no name for a server: 1 to 32 of A-Z a-z 0-9 _ -"
+    if "__" in name or name.endswith("_"):
+        return "is no name for a server: tools are called <server>__<tool>, so no __ within it and no _ at its end"
+    return None
+
+
+def url_safe_name(name: str) -> str | None:
+    if _URL_SAFE.fullmatch(name) is None:
+        return "is no usable name: 1 to 64 of A-Z a-z 0-9 . _ ~ -, beginning with a letter or digit"
+    return None
+
+
+def endpoint_name(name: str) -> str | None:
+    if name == RESERVED_ENDPOINT:
+        return f"cannot be called {RESERVED_ENDPOINT}: that word is the scope of keys for operators"
+    return url_safe_name(name)
+
+
+def tool_name(name: str) -> str | None:
+    return None if _TOOL.fullmatch(name) else "must be 1 to 64 of A-Z a-z 0-9 _ -, because clients refuse others"
+
+
+def variable_name(name: str) -> str | None:
+    return None if _VARIABLE.fullmatch(name) else "is no name for an environment variable"
+
+
+def header_name(name: str) -> str | None:
+    return None if _HEADER.fullmatch(name) else "is no name for an HTTP header"
+
+
+def header_value(text: str) -> str | None:
+    return "must not contain line breaks or control characters" if _CONTROL.search(text) else None
+
+
+def command(text: str) -> str | None:
+    return "must be the program itself: ${…} is replaced in args, env, url and headers only" if "${" in text else None
+
+
+def remote_url(text: str) -> str | None:
+    """What stands in ``${…}`` is not known yet, so a URL that begins with it is not looked into."""
+    if text.startswith("${"):
+        return None
+    try:
+        parts = urlsplit(_TEMPLATE.sub("1", text))
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    return None if usable and not re.search(r"\s", text) else "must be a URL such as https://mcp.example.com/mcp"
+
+
+def absolute_path(text: str) -> str | None:
+    if not text.startswith("/") or text.strip("/") == "":
+        return "must be an absolute path of a directory, and not / itself"
+    return "must not contain . or .. or //" if {"", ".", ".."} & set(text[1:].rstrip("/").split("/")) else None
+
+
+def device_path(text: str) -> str | None:
+    return None if text.startswith("/dev/") and len(text) > 5 and ".." not in text else "must be a path below /dev/"
+
+
+def capability(text: str) -> str | None:
+    return None if _CAPABILITY.fullmatch(text) else "must be a capability of Linux such as SYS_ADMIN, in upper case"

@@ -1,0 +1,211 @@
+"""The gateway's own settings, from environment variables. An empty variable counts as unset, as Compose passes it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from metamcp.config.document import did_you_mean
+from metamcp.errors import ConfigInvalid
+
+Runtime = Literal["docker-cli", "docker-api", "podman"]
+LogFormat = Literal["text", "json"]
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]", "host.docker.internal")
+VARIABLES = (
+    "METAMCP_CONFIG_DIR",
+    "METAMCP_STATE_DIR",
+    "METAMCP_BIND",
+    "WEB_CONCURRENCY",
+    "METAMCP_LINK",
+    "METAMCP_ALLOWED_HOSTS",
+    "METAMCP_ALLOWED_ORIGINS",
+    "METAMCP_RUNTIME",
+    "METAMCP_LOG_LEVEL",
+    "METAMCP_LOG_FORMAT",
+    "DOCKER_HOST",
+    "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
+)
+
+RUNTIMES: tuple[Runtime, ...] = ("docker-cli", "docker-api", "podman")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMATS: tuple[LogFormat, ...] = ("text", "json")
+ENGINE_SCHEMES = ("unix", "tcp", "http", "https", "ssh", "npipe")
+TRUE = ("true", "1", "yes", "on")
+FALSE = ("false", "0", "no", "off")
+LINK_NAME = "link.sock"
+MAX_WORKERS = 256
+MAX_SOCKET_PATH = 107  # bytes; sockaddr_un of Linux has 108 with the ending NUL
+
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
+
+T = TypeVar("T")
+
+
+class _Wrong(ValueError):
+    """A value that cannot be used; the text says what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``link``: the socket between web and supervisor; ``split``: they run as separate services. Hosts are in
+    lower case, IPv6 in brackets. No ``allowed_origins``: an Origin is allowed if its host is an allowed host."""
+
+    config_dir: Path = Path("config")
+    state_dir: Path = Path("var")
+    bind: str = "127.0.0.1:12009"
+    workers: int = 2
+    link: Path = Path("var/link.sock")
+    split: bool = False
+    allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
+    allowed_origins: tuple[str, ...] = ()
+    runtime: Runtime = "docker-cli"
+    log_level: str = "INFO"
+    log_format: LogFormat = "text"
+    docker_host: str = "unix:///var/run/docker.sock"
+    transform_localhost: bool = True
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Raises ConfigInvalid with every variable that cannot be used, each under its name."""
+        return _from_env(environ)
+
+
+class _Reader:
+    """Reads one variable after the other and keeps what is wrong for the end."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.problems: list[tuple[str, str]] = []
+
+    def text(self, name: str) -> str:
+        return self.environ.get(name, "").strip()
+
+    def __call__(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        try:
+            return parse(self.text(name)) if self.text(name) else default
+        except _Wrong as wrong:
+            self.problems.append((name, str(wrong)))
+            return default
+
+
+def _from_env(environ: Mapping[str, str]) -> Settings:
+    read, usual = _Reader(environ), Settings()
+    state_dir = read("METAMCP_STATE_DIR", _state_dir, usual.state_dir)
+    settings = Settings(
+        config_dir=read("METAMCP_CONFIG_DIR", _path, usual.config_dir),
+        state_dir=state_dir,
+        bind=read("METAMCP_BIND", _bind, usual.bind),
+        workers=read("WEB_CONCURRENCY", _workers, usual.workers),
+        link=read("METAMCP_LINK", _socket, state_dir / LINK_NAME),
+        split=bool(read.text("METAMCP_LINK")),
+        allowed_hosts=read("METAMCP_ALLOWED_HOSTS", _list_of(_host), usual.allowed_hosts),
+        allowed_origins=read("METAMCP_ALLOWED_ORIGINS", _list_of(_origin), usual.allowed_origins),
+        runtime=read("METAMCP_RUNTIME", _one_of(RUNTIMES), usual.runtime),
+        log_level=read("METAMCP_LOG_LEVEL", _one_of(LOG_LEVELS), usual.log_level),
+        log_format=read("METAMCP_LOG_FORMAT", _one_of(LOG_FORMATS), usual.log_format),
+        docker_host=read("DOCKER_HOST", _engine, usual.docker_host),
+        transform_localhost=read("TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", _flag, usual.transform_localhost),
+    )
+    if read.problems:
+        raise ConfigInvalid(sorted(read.problems, key=lambda problem: VARIABLES.index(problem[0])))
+    return settings
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise _Wrong("must be a path")
+    return Path(text)
+
+
+def _socket(text: str) -> Path:
+    path = _path(text)
+    if len(str(path).encode("utf-8", "surrogatepass")) > MAX_SOCKET_PATH:
+        raise _Wrong(f"the path of the link's socket must not be longer than {MAX_SOCKET_PATH} bytes")
+    return path
+
+
+def _state_dir(text: str) -> Path:
+    _socket(str(_path(text) / LINK_NAME))
+    return _path(text)
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_WORKERS):
+        raise _Wrong(f"must be a whole number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
+def _bind(text: str) -> str:
+    """``host:port``; port 0 lets the system choose."""
+    host, colon, port = text.rpartition(":")
+    numeric = port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536
+    if not (colon and numeric):
+        raise _Wrong("must be HOST:PORT, such as 127.0.0.1:12009 or [::]:12009")
+    return f"{_host_alone(host)}:{port}"
+
+
+def _host(text: str) -> str:
+    """A name or address, perhaps with a port; an IPv6 address gets its brackets."""
+    host, colon, port = text.rpartition(":")
+    if colon and port.isascii() and port.isdigit() and (":" not in host or host.endswith("]")):
+        return f"{_host_alone(host)}:{port}"
+    return _host_alone(text)
+
+
+def _host_alone(text: str) -> str:
+    host = text.lower()
+    if ":" in host:
+        try:
+            return f"[{ipaddress.IPv6Address(host.removeprefix('[').removesuffix(']'))}]"
+        except ValueError:
+            raise _Wrong("holds something that is no IPv6 address") from None
+    if not host.isascii() or _HOST.fullmatch(host) is None:
+        raise _Wrong("must name hosts without scheme and path, such as mcp.example.com; * is not possible")
+    return host
+
+
+def _origin(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme and parts.netloc and text.lower() == f"{parts.scheme}://{parts.netloc}".lower()
+    except ValueError:
+        whole = False
+    if not whole or "@" in text:
+        raise _Wrong("must be origins, such as https://app.example.com, without a path")
+    return f"{parts.scheme}://{_host(parts.netloc)}"
+
+
+def _list_of(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    def read(text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(parse(item.strip()) for item in text.split(",") if item.strip()))
+
+    return read
+
+
+def _one_of(values: tuple[T, ...]) -> Callable[[str], T]:
+    def read(text: str) -> T:
+        known = {str(value).lower(): value for value in values}
+        if text.lower() not in known:
+            raise _Wrong(f"must be one of {', '.join(map(str, values))}{did_you_mean(text, map(str, values))}")
+        return known[text.lower()]
+
+    return read
+
+
+def _engine(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ENGINE_SCHEMES or not rest or any(char.isspace() for char in rest):
+        raise _Wrong("must be the address of an engine, such as unix:///var/run/docker.sock or tcp://proxy:2375")
+    return text
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in (*TRUE, *FALSE):
+        raise _Wrong("must be true or false")
+    return text.lower() in TRUE
