@@ -1,0 +1,263 @@
+"""One OS process and, for a container, the container behind it. Born once, dies once; knows bytes and exits.
+
+The stop ladder: end of input -> grace -> SIGTERM -> grace -> the container is removed by force and the process
+killed. A ``docker run`` child forwards SIGTERM to the container, whose init (``--init``) passes it on; a server
+that ignores both is ended by the engine (``Supervisor.remove``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from metamcp.concurrency.outflow import Outflow
+from metamcp.concurrency.reactor import Reactor, Timer
+from metamcp.errors import MetaMCPError
+from metamcp.runtime.launch import LaunchPlan
+from metamcp.runtime.states import ChildState, may_follow
+from metamcp.telemetry import logs
+
+STDIN_LIMIT = 64 * 1024 * 1024
+"""Bytes that may wait for a server that does not read its input, before the child is given up."""
+
+_CHUNK = 65536  # the capacity of a pipe; a larger buffer would only be allocated in vain
+_READS_PER_TURN = 16  # 1 MiB: one loud child must not starve the others
+_STDERR_LINES, _STDERR_BYTES = 50, 16 * 1024
+_KILLED = 128 + signal.SIGKILL
+
+_log = logs.get("runtime.child")
+
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """Seconds on each rung of the stop ladder."""
+
+    eof: float = 1.5
+    term: float = 1.5
+    kill: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a child ended. ``code`` is the exit code, or None when the process itself died by ``signal``."""
+
+    code: int | None
+    signal: str | None
+    stderr: tuple[str, ...] = ()
+    reason: str = ""  # why we ended it, or why it could not start; empty when it ended by itself
+
+    def describe(self) -> str:
+        """One phrase for logs and errors."""
+        if self.reason:
+            return self.reason
+        if self.code is not None and self.signal is None:
+            return f"it exited with code {self.code}"
+        return f"it was ended by {self.signal}"
+
+
+class StderrRing:
+    """The last lines of standard error, bounded in lines and bytes."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        self._rest = rest[-_STDERR_BYTES:]
+        for line in lines[-_STDERR_LINES:]:
+            self._lines.append(line[-2000:].decode("utf-8", "replace").rstrip())
+
+    def tail(self, count: int = 20) -> tuple[str, ...]:
+        lines = [*self._lines, self._rest.decode("utf-8", "replace")] if self._rest.strip() else list(self._lines)
+        return tuple(logs.redact(line) for line in lines[-count:])
+
+
+class Child:
+    """Owned by the reactor's thread. ``on_data(bytes)`` gets standard output in chunks; ``on_exit(Exit)`` is
+    called exactly once, after the last chunk."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        server: str,
+        session: str,
+        grace: Grace,
+        remove: Callable[[Child], None],
+    ) -> None:
+        self.server = server
+        self.session = session
+        self.state = ChildState.STARTING
+        self.since = reactor.clock()
+        self.born = self.since
+        self.plan: LaunchPlan | None = None
+        self.pid: int | None = None
+        self.exit: Exit | None = None
+        self.error: MetaMCPError | None = None  # why it could not be started
+        self.stderr = StderrRing()
+        self.on_data: Callable[[bytes], None] = lambda _chunk: None
+        self.on_exit: Callable[[Exit], None] = lambda _exit: None
+        self._reactor = reactor
+        self._grace = grace
+        self._remove = remove
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._stdin: Outflow | None = None
+        self._unsent: list[bytes] = []
+        self._rung: Timer | None = None
+        self._reason = ""
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    def adopt(self, plan: LaunchPlan, process: subprocess.Popen[bytes]) -> None:
+        """The process exists: watch its pipes and its end."""
+        self.plan, self._process, self.pid = plan, process, process.pid
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101  opened as pipes by Supervisor
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            os.set_blocking(pipe.fileno(), False)
+        self._stdin = Outflow(self._reactor, process.stdin.fileno(), STDIN_LIMIT, self._stdin_lost)
+        self._pidfd = os.pidfd_open(process.pid)
+        self._reactor.watch_read(process.stdout.fileno(), self._read_stdout)
+        self._reactor.watch_read(process.stderr.fileno(), self._read_stderr)
+        self._reactor.watch_read(self._pidfd, self._ended)
+        _log.info("child-born", extra=logs.fields(server=self.server, pid=self.pid, container=plan.container_name))
+        for data in self._unsent:
+            self._stdin.write(data)
+        self._unsent.clear()
+        if self.state is ChildState.STOPPING:
+            self._close_stdin()
+
+    def fail(self, error: MetaMCPError) -> None:
+        """The process could not be started at all."""
+        self.error = error
+        self._finish(Exit(None, None, (), error.text))
+
+    def write(self, data: bytes) -> None:
+        """Bytes for standard input, in order. Silently dropped once the child is stopping."""
+        if self.state in (ChildState.STOPPING, ChildState.EXITED):
+            return
+        if self._stdin is None:
+            self._unsent.append(data)
+        else:
+            self._stdin.write(data)
+
+    def become(self, state: ChildState) -> None:
+        if state is not self.state and may_follow(self.state, state):
+            self.state, self.since = state, self._reactor.clock()
+
+    # --- the stop ladder -------------------------------------------------------------------------------
+
+    def stop(self, reason: str = "") -> None:
+        """Climb the ladder; ``on_exit`` tells when it is over. Idempotent; the first reason stays."""
+        if self.state in (ChildState.STOPPING, ChildState.EXITED):
+            return
+        self._reason = reason
+        self.become(ChildState.STOPPING)
+        if self._process is not None:
+            self._close_stdin()
+
+    def _close_stdin(self) -> None:
+        if self._stdin is not None and self._process is not None and self._process.stdin is not None:
+            self._stdin.close()
+            self._reactor.forget(self._process.stdin.fileno())
+            self._process.stdin.close()
+        self._rung = self._reactor.call_later(self._grace.eof, self._terminate)
+
+    def _terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+        self._rung = self._reactor.call_later(self._grace.term, self._kill)
+
+    def _kill(self) -> None:
+        if self.is_container:
+            # The engine ends the container, and the CLI then ends by itself; killed first, it could not.
+            self._remove(self)
+            self._rung = self._reactor.call_later(self._grace.kill, lambda: self._signal(signal.SIGKILL))
+        else:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pidfd >= 0:
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    @property
+    def is_container(self) -> bool:
+        return self.plan is not None and bool(self.plan.container_name)
+
+    # --- what the process does -------------------------------------------------------------------------
+
+    def _read_stdout(self) -> None:
+        self._pump(1, self.on_data, _READS_PER_TURN)
+
+    def _read_stderr(self) -> None:
+        self._pump(2, self.stderr.feed, _READS_PER_TURN)
+
+    def _pump(self, number: int, consume: Callable[[bytes], None], most: int) -> None:
+        pipe = self._process and (self._process.stdout if number == 1 else self._process.stderr)
+        if not pipe or pipe.closed:
+            return
+        for _ in range(most):
+            try:
+                chunk = os.read(pipe.fileno(), _CHUNK)
+            except BlockingIOError:
+                return
+            if not chunk:
+                self._reactor.forget(pipe.fileno())
+                return
+            consume(chunk)
+            if len(chunk) < _CHUNK:
+                return
+
+    def _stdin_lost(self, reason: str) -> None:
+        # A dead reader shows as EPIPE before the exit does; then the exit tells the story better than we can.
+        self._reactor.call_later(0.5, lambda: self.stop(f"it no longer reads its input: {reason}"))
+
+    def _ended(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        status = process.wait(timeout=1)
+        # What was written before death is still in the pipes. A grandchild may hold them open for ever, so
+        # read what is there and do not wait for the end of file.
+        for number, consume in ((2, self.stderr.feed), (1, self.on_data)):
+            self._pump(number, consume, _READS_PER_TURN * 64)
+        self._release(process)
+        self._finish(_exit_of(status, self.is_container, self.stderr.tail(), self._reason))
+
+    def _release(self, process: subprocess.Popen[bytes]) -> None:
+        self._reactor.forget(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None and not pipe.closed:
+                self._reactor.forget(pipe.fileno())
+                pipe.close()
+
+    def _finish(self, ended: Exit) -> None:
+        if self.exit is not None:
+            return
+        self.exit = ended
+        if self._rung is not None:
+            self._rung.cancel()
+        self.become(ChildState.EXITED)
+        _log.info(
+            "child-died",
+            extra=logs.fields(
+                server=self.server, pid=self.pid, exit_code=ended.code, signal=ended.signal,
+                reason=ended.reason or None, seconds=round(self.since - self.born, 3),
+                stderr=" | ".join(ended.stderr[-5:]) or None,
+            ),
+        )
+        self.on_exit(ended)
+
+
+def _exit_of(status: int, container: bool, stderr: tuple[str, ...], reason: str) -> Exit:
+    """The docker CLI reports a container ended by a signal as 128 + number; a process shows the signal itself."""
+    if status < 0:
+        return Exit(None, signal.Signals(-status).name, stderr, reason)
+    if container and status == _KILLED:
+        return Exit(status, signal.SIGKILL.name, stderr, reason)
+    return Exit(status, None, stderr, reason)

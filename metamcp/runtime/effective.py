@@ -1,0 +1,114 @@
+"""From a configured server to what really runs: secrets, grammar, allowlist, policy, launch plan, in this order.
+
+Asked when the configuration is checked and right before each start, by the same code, so that ``explain`` shows
+what will happen and not something like it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from metamcp.config import images, secrets
+from metamcp.config.model import Allowlist, ServerSpec
+from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy
+from metamcp.runtime import launch, policy
+from metamcp.runtime.command import DockerRun, is_container_command, parse
+from metamcp.runtime.labels import Identity, container_labels, container_name
+from metamcp.runtime.launch import LaunchPlan
+from metamcp.runtime.policy import Decision
+from metamcp.telemetry import logs
+
+_SHORT = 8
+_PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""What the docker CLI and plain servers need of our environment; the rest, secrets among it, stays ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """``decision`` and ``verdict`` are None for a server that is a plain process."""
+
+    plan: LaunchPlan
+    decision: Decision | None
+    verdict: images.Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """All that a decision depends on. ``unique`` gives 8 hexadecimal digits, new each time."""
+
+    allowlist: Allowlist
+    environ: Mapping[str, str]
+    identity: Identity
+    docker_host: str
+    host_gateway: bool
+    unique: Callable[[], str]
+    read_file: Callable[[str], str] = secrets.read_secret_file
+    realpath: Callable[[str], str] = os.path.realpath
+
+    def resolve(self, spec: ServerSpec, session: str = "") -> Effective:
+        """Raises SecretMissing, CommandInvalid or RefusedByPolicy; ``data.server`` names the server."""
+        try:
+            return self._resolve(spec, session)
+        except MetaMCPError as error:
+            error.data.setdefault("server", spec.name)
+            raise
+
+    def launch(self, spec: ServerSpec, session: str) -> LaunchPlan:
+        """For the Supervisor: what to run now. The masked command goes into the log."""
+        effective = self.resolve(spec, session)
+        shown = shlex.join(launch.masked(effective.plan.argv, effective.plan.secret_values))
+        _log.info("starting", extra=logs.fields(server=spec.name, session=session[:_SHORT] or None, command=shown))
+        return effective.plan
+
+    def _resolve(self, spec: ServerSpec, session: str) -> Effective:
+        resolved = secrets.resolve_server(spec, self.environ, self.read_file)
+        logs.redact.add(resolved.secrets)
+        if not is_container_command(spec.command):
+            plan = launch.process_plan(spec, resolved.args, resolved.env, self._base(), resolved.secrets)
+            return Effective(plan, None, None)
+        run = parse(spec.command, resolved.args)
+        verdict = images.decide(self.allowlist, run.image)
+        if verdict.rule is None or not verdict.allowed:
+            raise RefusedByPolicy(
+                f"{verdict.reason}; {verdict.advice}", rule="image-allowlist", advice=verdict.advice, image=run.image
+            )
+        decision = self._decide(spec, run, verdict)
+        plan = launch.plan(
+            spec,
+            decision,
+            resolved_env=resolved.env,
+            labels=container_labels(self.identity, spec.name, session[:_SHORT], spec.fingerprint()),
+            container_name=container_name(spec.name, self.unique()),
+            engine_env=self._base() | {"DOCKER_HOST": self.docker_host},
+            secret_values=resolved.secrets,
+        )
+        return Effective(plan, decision, verdict)
+
+    def _decide(self, spec: ServerSpec, run: DockerRun, verdict: images.Verdict) -> Decision:
+        return policy.decide(
+            run,
+            spec,
+            verdict.rule,
+            bind_roots=self.allowlist.bind_roots,
+            realpath=self.realpath,
+            host_gateway=self.host_gateway,
+        )
+
+    def _base(self) -> dict[str, str]:
+        return {name: self.environ[name] for name in _PASSED_ON if name in self.environ}
+
+
+def image_of(spec: ServerSpec) -> str | None:
+    """The image reference as the operator wrote it; None for a plain process or an unreadable command."""
+    if not is_container_command(spec.command):
+        return None
+    try:
+        return parse(spec.command, spec.args).image
+    except CommandInvalid:
+        return None
+
+
+_log = logs.get("runtime.effective")

@@ -1,0 +1,291 @@
+"""The Docker Engine API, as far as the gateway needs it (docker.md section 4). The one file that knows the SDK.
+
+Threads. The SDK does not promise that a client may be shared, so every call has a client of its own: making one
+costs about half a millisecond, nothing stays open between calls, and an engine that restarts never leaves a dead
+connection behind. An ``Engine`` itself may be used from every thread; its lock guards two fields and is never held
+over I/O.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import docker
+from docker import constants, errors
+from docker.transport import unixconn
+from docker.utils import version_lt
+
+from metamcp.errors import EngineUnavailable
+from metamcp.runtime import facts
+from metamcp.runtime.advice import advice, plain_text, socket_path
+from metamcp.runtime.events import EventStream
+
+# Everything that the SDK raises: what requests raises is an OSError, what cannot be decoded a ValueError, and an
+# answer of another shape (DOCKER_HOST names some other HTTP server) ends in one of the last three.
+_FOREIGN = (errors.DockerException, OSError, ValueError, TypeError, AttributeError, KeyError)
+_GONE, _CONFLICT = 404, 409
+_ONE_SHOT_SINCE = "1.41"
+
+
+class Engine:
+    """One engine at ``docker_host`` (``unix://…`` or ``tcp://…``, without TLS).
+
+    ``timeout`` is the deadline of each call in seconds. It bounds connecting and each silence of the engine; only an
+    engine that keeps sending bytes can take longer. Every method raises EngineUnavailable, with a hint, when the
+    engine cannot be reached or refuses.
+    """
+
+    def __init__(self, docker_host: str, timeout: float = 5.0) -> None:
+        self.docker_host = docker_host
+        self.timeout = timeout
+        self._api_version = ""  # found out by the first call, forgotten when the engine refuses it
+        self._lock = threading.Lock()
+        self._streams: set[EventStream] = set()
+        self._closed = False
+
+    def ping(self) -> None:
+        with self._client() as client:
+            client.ping()
+
+    def version(self) -> facts.EngineVersion:
+        """Works with an engine of any age: the one call without an API version in its path."""
+        with self._client(negotiated=False) as client:
+            return facts.engine_version(_object(client.version(api_version=False)))
+
+    def info(self) -> facts.EngineInfo:
+        with self._client() as client:
+            return facts.engine_info(_object(client.info()))
+
+    def image(self, reference: str) -> facts.ImageFacts | None:
+        """None: the engine does not have it."""
+        with self._client() as client:
+            try:
+                return facts.image_facts(_object(client.inspect_image(reference)))
+            except errors.NotFound:
+                return None
+
+    def containers(self, labels: Mapping[str, str], all: bool = True) -> list[facts.ContainerFacts]:
+        """Those that carry every one of ``labels``; ``all=False`` leaves out what does not run."""
+        with self._client() as client:
+            found = client.containers(all=all, filters={"label": _label_filter(labels)})
+            return [facts.container_facts(item) for item in found]
+
+    def inspect(self, container_id: str) -> dict[str, Any] | None:
+        """GET /containers/{id}/json as it is; None: no such container."""
+        with self._client() as client:
+            try:
+                return _object(client.inspect_container(container_id))
+            except errors.NotFound:
+                return None
+
+    def remove(self, container_id: str) -> bool:
+        """Kill and remove, with its anonymous volumes. True: gone, or already on its way; False: refused."""
+        with self._client() as client:
+            try:
+                client.remove_container(container_id, v=True, force=True)
+            except errors.APIError as error:
+                return error.status_code == _GONE or (
+                    error.status_code == _CONFLICT and "already in progress" in str(error.explanation)
+                )
+            return True
+
+    def kill(self, container_id: str, signal: str = "KILL") -> bool:
+        """True: the signal was sent; False: there is no such container, or it does not run."""
+        with self._client() as client:
+            try:
+                client.kill(container_id, signal=signal)
+            except errors.APIError as error:
+                if error.status_code not in (_GONE, _CONFLICT):
+                    raise
+                return False
+            return True
+
+    def stats_memory(self, container_id: str) -> int | None:
+        """Bytes in use without page cache; None: it does not run. Engines before API 1.41 take about 2 s for it."""
+        with self._client() as client:
+            one_shot = None if version_lt(client.api_version, _ONE_SHOT_SINCE) else True
+            try:
+                return facts.memory_in_use(_object(client.stats(container_id, stream=False, one_shot=one_shot)))
+            except errors.APIError as error:
+                if error.status_code not in (_GONE, _CONFLICT):
+                    raise
+                return None
+
+    def ensure_internal_network(self, name: str) -> None:
+        """Afterwards a bridge network ``name`` without a way out exists. One that has a way out is refused."""
+        with self._client() as client:
+            if _internal(client, name) is None:
+                _create_internal(client, name)
+            if _internal(client, name) is not True:
+                raise EngineUnavailable(
+                    f"network {name!r} is not an internal network",
+                    f"Remove it with docker network rm {name}, or configure another name.",
+                )
+
+    def events(self, labels: Mapping[str, str], since: float | None = None) -> EventStream:
+        """Container events from ``since`` (Unix seconds; None: from now), subscribed when this returns.
+
+        The stream ends without an error when either side closes it; subscribe anew from the last event's time.
+        """
+        with self._mapped():
+            client = self._connected(negotiated=True)
+            try:
+                filters = {"type": "container", "label": _label_filter(labels)}
+                raw = client.events(since=since, filters=filters, decode=True)
+                client._raise_for_status(raw._response)
+                stream = EventStream(client, raw, self._forget)
+            except BaseException:
+                client.close()
+                raise
+        self._adopt(stream)
+        return stream
+
+    def close(self) -> None:
+        """Ends every event stream. Calls under way end by their own deadline; later ones are refused."""
+        with self._lock:
+            self._closed, streams = True, tuple(self._streams)
+        for stream in streams:
+            stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _client(self, negotiated: bool = True) -> Iterator[_Client]:
+        with self._mapped(), contextlib.closing(self._connected(negotiated)) as client:
+            yield client
+
+    def _connected(self, negotiated: bool) -> _Client:
+        if self._closed:
+            raise EngineUnavailable("the engine's client is closed", "The gateway is shutting down.")
+        client = _Client(self.docker_host, self.timeout, self._api_version or constants.MINIMUM_DOCKER_API_VERSION)
+        try:
+            if negotiated and not self._api_version:
+                self._api_version = client.negotiate()
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """The one seam where foreign exceptions become ours."""
+        try:
+            yield
+        except _FOREIGN as error:
+            self._api_version = ""
+            text = f"Docker engine at {self.docker_host}: {plain_text(error)}"
+            raise EngineUnavailable(text, advice(error, self.docker_host)) from error
+
+    def _adopt(self, stream: EventStream) -> None:
+        with self._lock:
+            self._streams.add(stream)
+            closed = self._closed
+        if closed:
+            stream.close()
+
+    def _forget(self, stream: EventStream) -> None:
+        with self._lock:
+            self._streams.discard(stream)
+
+
+class _Client(docker.APIClient):  # type: ignore[misc]  # the SDK has no types
+    def __init__(self, docker_host: str, timeout: float, version: str) -> None:
+        super().__init__(base_url=docker_host, version=version, timeout=timeout)
+        self.trust_env = False  # HTTP_PROXY is not meant for the engine
+        self._deadline = time.monotonic() + timeout
+        path = socket_path(docker_host)
+        if path is not None:
+            self.mount("http+docker://", _UnixAdapter(f"http+unix://{path}", timeout))
+
+    def negotiate(self) -> str:
+        """The newest API version that both sides know; from now on in the path of every call."""
+        offered = _object(self.version(api_version=False))
+        ours, theirs = constants.DEFAULT_DOCKER_API_VERSION, str(offered["ApiVersion"])
+        self._version = theirs if version_lt(theirs, ours) else max(ours, _minimum(offered), key=_parts)
+        return str(self._version)
+
+    def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What is left of the call's deadline, also where the SDK asks for none (the headers of /events)."""
+        kwargs["timeout"] = max(0.001, self._deadline - time.monotonic())
+        return kwargs
+
+
+class _UnixAdapter(unixconn.UnixHTTPAdapter):  # type: ignore[misc]
+    """The SDK's, but a socket that cannot connect is closed at once and not left to the garbage collector."""
+
+    def get_connection(self, url: str, proxies: object = None) -> Any:
+        pool = self.pools.get(self.socket_path)
+        if pool is None:
+            pool = self.pools[self.socket_path] = _UnixPool(url, self.socket_path, self.timeout)
+        return pool
+
+
+class _UnixPool(unixconn.UnixHTTPConnectionPool):  # type: ignore[misc]
+    def _new_conn(self) -> _UnixConnection:
+        return _UnixConnection(self.base_url, self.socket_path, self.timeout)
+
+
+class _UnixConnection(unixconn.UnixHTTPConnection):  # type: ignore[misc]
+    def connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(self.timeout)
+            sock.connect(self.unix_socket)
+        except OSError:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+def _object(answer: Any) -> dict[str, Any]:
+    if isinstance(answer, dict):
+        return answer
+    raise ValueError(f"the answer is not Docker's: {json.dumps(answer)[:80]}")
+
+
+def _internal(client: _Client, name: str) -> bool | None:
+    """Whether all networks of that name are internal; None: there is none."""
+    found = _named(client, name)
+    return all(item["Internal"] for item in found) if found else None
+
+
+def _create_internal(client: _Client, name: str) -> None:
+    """An engine makes several networks of one name when several ask at once (measured, 20.10), and such a name
+    cannot be used. The oldest one stays: who made another one sees that, and takes its own back."""
+    try:
+        made = client.create_network(name, driver="bridge", internal=True, check_duplicate=True)["Id"]
+    except errors.APIError as error:
+        if error.status_code != _CONFLICT:  # somebody else was first
+            raise
+        return
+    oldest = min(_named(client, name), key=lambda item: (item["Created"].rstrip("Z"), item["Id"]))
+    if oldest["Id"] != made:
+        client.remove_network(made)
+
+
+def _named(client: _Client, name: str) -> list[dict[str, Any]]:
+    """The engine's own filter also finds names that only contain ``name``."""
+    return [item for item in client.networks(names=[name]) if item["Name"] == name]
+
+
+def _label_filter(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in labels.items()]
+
+
+def _minimum(offered: Mapping[str, Any]) -> str:
+    return str(offered.get("MinAPIVersion") or constants.MINIMUM_DOCKER_API_VERSION)
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,153 @@
+"""One throw-away container through the real docker command line: what happened is observed here, judged elsewhere."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from metamcp.config.model import Limits
+from metamcp.errors import EngineUnavailable
+from metamcp.runtime.engine import Engine
+from metamcp.runtime.labels import Identity, container_labels, container_name
+
+SERVER = "docker-test"
+# Echoes line by line until end of input, so that the container still runs while it is inspected.
+PYTHON_ECHO = ("python3", "-I", "-S", "-c", "import sys\nfor line in sys.stdin: print(line, end='', flush=True)")
+
+_LINE = b'{"jsonrpc":"2.0","method":"ping","id":"docker-test"}\n'
+_STDERR_KEPT = 2000
+_CLEAN_UP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRun:
+    """``left`` are the containers that outlived their CLI by more than ``--rm`` allows; they are removed by now."""
+
+    echoed: bool
+    exit_code: int | None  # of the CLI; None: it had to be killed
+    stderr: str
+    inspected: Mapping[str, Any] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOrder:
+    """``argv`` must echo stdin line by line until end of input; its first word becomes the entrypoint."""
+
+    image: str
+    identity: Identity
+    unique: str
+    argv: Sequence[str] = PYTHON_ECHO
+    limits: Limits = field(default_factory=Limits)
+
+    def run_arguments(self) -> list[str]:
+        """What follows ``docker``: the hardened defaults of docker.md section 3, without network and log."""
+        flags = ["run", "-i", "--rm", "--init", "--name", container_name(SERVER, self.unique)]
+        for key, value in container_labels(self.identity, SERVER, self.unique, SERVER).items():
+            flags += ["--label", f"{key}={value}"]
+        flags += ["--memory", str(self.limits.memory), "--memory-swap", str(self.limits.memory)]
+        flags += ["--cpus", f"{self.limits.cpus:g}", "--pids-limit", str(self.limits.pids)]
+        flags += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"]
+        flags += ["--network", "none", "--log-driver", "none", "--pull", "never", "--entrypoint", self.argv[0]]
+        return [*flags, self.image, *self.argv[1:]]
+
+
+def run_probe(
+    order: ProbeOrder,
+    engine: Engine,
+    docker_cli: Sequence[str],
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> ProbeRun:
+    """Start, echo one line, inspect, end of input, wait. Takes ``seconds`` at most, and then some to clean up.
+
+    Raises EngineUnavailable when the engine stops to answer, and OSError when the CLI cannot be started.
+    """
+    until = clock() + seconds
+    with tempfile.TemporaryFile() as stderr:  # a file: a full pipe would stop the container
+        child = _start(order, engine.docker_host, docker_cli, stderr)
+        try:
+            echoed = _round_trip(child, until, clock)
+            inspected = engine.inspect(container_name(SERVER, order.unique)) if echoed else None
+            exit_code = _finish(child, until, clock)
+        finally:
+            _end(child)
+            left = _remove_left(order, engine)
+        stderr.seek(0)
+        said = stderr.read(_STDERR_KEPT).decode("utf-8", "replace").strip()
+    return ProbeRun(echoed, exit_code, said, inspected or {}, left)
+
+
+def cli_environment(docker_host: str) -> dict[str, str]:
+    """DOCKER_HOST decides, whatever context the user of this process has chosen."""
+    return {**os.environ, "DOCKER_HOST": docker_host}
+
+
+def _start(
+    order: ProbeOrder, docker_host: str, docker_cli: Sequence[str], stderr: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*docker_cli, *order.run_arguments()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        bufsize=0,
+        env=cli_environment(docker_host),
+    )
+
+
+def _round_trip(child: subprocess.Popen[bytes], until: float, clock: Callable[[], float]) -> bool:
+    assert child.stdin is not None and child.stdout is not None  # noqa: S101 - for the type checker
+    try:
+        child.stdin.write(_LINE)
+    except BrokenPipeError:
+        return False
+    return _read_line(child.stdout, until, clock) == _LINE
+
+
+def _read_line(pipe: IO[bytes], until: float, clock: Callable[[], float]) -> bytes:
+    """Up to and with the newline; what there is when the pipe ends or the time is over."""
+    line = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while not line.endswith(b"\n") and selector.select(max(0.0, until - clock())):
+            chunk = pipe.read(len(_LINE))
+            if not chunk:
+                break
+            line += chunk
+    return line
+
+
+def _finish(child: subprocess.Popen[bytes], until: float, clock: Callable[[], float]) -> int | None:
+    assert child.stdin is not None  # noqa: S101 - for the type checker
+    child.stdin.close()
+    try:
+        return child.wait(max(0.0, until - clock()))
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.kill()
+    child.wait(_CLEAN_UP_SECONDS)
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+def _remove_left(order: ProbeOrder, engine: Engine) -> tuple[str, ...]:
+    """Only what carries this very run's labels."""
+    try:
+        left = engine.containers(container_labels(order.identity, SERVER, order.unique, SERVER), all=True)
+        for container in left:
+            engine.remove(container.id)
+    except EngineUnavailable:
+        return ("unknown: the engine does not answer",)
+    return tuple(container.name for container in left)

@@ -1,0 +1,118 @@
+"""Makes the children that exist equal the children wanted: starts, stops, and knows every one of them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+from metamcp.concurrency.reactor import Reactor
+from metamcp.concurrency.tasks import Workers
+from metamcp.config.model import ServerSpec
+from metamcp.errors import AtCapacity, EngineUnavailable, MetaMCPError, ServerUnavailable
+from metamcp.runtime.child import Child, Grace
+from metamcp.runtime.launch import LaunchPlan
+from metamcp.telemetry import logs
+
+Launcher = Callable[[ServerSpec, str], LaunchPlan]
+"""(server, session) -> what to run. Blocks; asked right before each start, so that a changed allowlist counts.
+Raises MetaMCPError."""
+
+Remover = Callable[[str], bool]
+"""Removes a container by name, by force; True when it is gone. Blocks. Raises EngineUnavailable."""
+
+_log = logs.get("runtime.supervisor")
+
+
+class Supervisor:
+    """Owned by the reactor's thread. At most as many starts run at once as ``starters`` has threads."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        starters: Workers,
+        chores: Workers,
+        launch: Launcher,
+        remove: Remover,
+        grace: Grace,
+    ) -> None:
+        self._reactor = reactor
+        self._starters = starters
+        self._chores = chores
+        self._launch = launch
+        self._remover = remove
+        self._grace = grace
+        self._children: dict[int, Child] = {}
+        self._empty: Callable[[], None] | None = None
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """Every child that has not ended."""
+        return tuple(self._children.values())
+
+    def start(self, spec: ServerSpec, session: str) -> Child:
+        """A child in STARTING; set its callbacks before the next turn. Raises AtCapacity."""
+        child = Child(self._reactor, spec.name, session, self._grace, self._remove)
+        if self._empty is not None or not self._starters.submit(lambda: self._spawn(child, spec)):
+            raise AtCapacity(f"too many servers are starting; try {spec.name!r} again", server=spec.name)
+        self._children[id(child)] = child
+        return child
+
+    def gone(self, child: Child) -> None:
+        """To be called when ``child`` has ended, by whoever took its ``on_exit``."""
+        self._children.pop(id(child), None)
+        ended = child.exit
+        if child.is_container and ended is not None and ended.signal is not None:
+            # The CLI was killed, or the container was: --rm may not have been carried out. Make sure.
+            self._remove(child)
+        if self._empty is not None and not self._children:
+            self._empty()
+
+    def stop_all(self, reason: str, on_done: Callable[[], None]) -> None:
+        """End every child; no child can be started any more."""
+        self._empty = on_done
+        for child in self.children:
+            child.stop(reason)
+        if not self._children:
+            on_done()
+
+    # --- worker threads --------------------------------------------------------------------------------
+
+    def _spawn(self, child: Child, spec: ServerSpec) -> None:
+        try:
+            plan = self._launch(spec, child.session)
+            process = _popen(plan)
+        except MetaMCPError as error:
+            failure = error
+            self._reactor.call_soon(lambda: child.fail(failure))
+        except OSError as error:
+            text = f"cannot start {spec.command!r}: {error.strerror or error}"
+            self._reactor.call_soon(lambda: child.fail(ServerUnavailable(text, server=spec.name, reason=text)))
+        else:
+            self._reactor.call_soon(lambda: child.adopt(plan, process))
+
+    def _remove(self, child: Child) -> None:
+        name = child.plan.container_name if child.plan else ""
+        if name and not self._chores.submit(lambda: self._remove_now(child.server, name)):
+            _log.error("container-not-removed", extra=logs.fields(server=child.server, container=name))
+
+    def _remove_now(self, server: str, name: str) -> None:
+        try:
+            removed = self._remover(name)
+        except EngineUnavailable as error:
+            # The periodic sweep will meet it again when the engine is back.
+            _log.warning("container-not-removed", extra=logs.fields(server=server, container=name, error=error.text))
+        else:
+            _log.info("container-removed", extra=logs.fields(server=server, container=name, gone=removed))
+
+
+def _popen(plan: LaunchPlan) -> subprocess.Popen[bytes]:
+    """A session of its own: a Ctrl-C at the operator's terminal is for the gateway, which then stops its children."""
+    return subprocess.Popen(
+        plan.argv,
+        env=dict(plan.env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    )
