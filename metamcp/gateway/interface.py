@@ -1,0 +1,166 @@
+"""The Gateway interface: all that the web tier knows of what lies behind it.
+
+The web tier sends one ``Request`` and reads ``Outbound`` items until a final one. Two implementations: the
+link's client (another process) and ``LocalGateway`` (the same process). The records cross a process boundary
+as msgpack arrays: append new members at the end only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Literal, Protocol
+
+import msgspec
+
+from metamcp.errors import MetaMCPError
+from metamcp.protocol import jsonrpc
+from metamcp.protocol.jsonrpc import Kind
+
+
+class Client(msgspec.Struct, frozen=True, array_like=True):
+    """Who asks, through which door. ``session`` is empty before ``initialize``."""
+
+    endpoint: str
+    principal: str
+    transport: Literal["http", "sse"]
+    session: str = ""
+    revision: str = ""  # the MCP-Protocol-Version header
+
+
+class Post(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """One message of a client. ``payload`` holds the raw params, or of a response the whole message."""
+
+    client: Client
+    kind: Kind
+    method: str
+    id: bytes
+    payload: bytes
+
+
+class Listen(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """GET of Streamable HTTP: messages of the session that belong to no call."""
+
+    client: Client
+
+
+class OpenSse(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """GET of HTTP+SSE: a new session that lives as long as its stream."""
+
+    client: Client
+
+
+class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """The client ends its session."""
+
+    client: Client
+
+
+Subject = Literal["status", "ready", "docker-check", "docker-test", "docker-info"]
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """A question of an operator; the answer is JSON."""
+
+    subject: Subject
+
+
+Request = Post | Listen | OpenSse | Delete | Ask
+
+
+class Is(IntEnum):
+    """What an Outbound item is. From ANSWER on it is the last one."""
+
+    EVENT = 1  # a message for the client's stream
+    OPENED = 2  # the stream is open; ``session`` is its session
+    ANSWER = 3  # the response to the request
+    ACCEPTED = 4  # a notification, a response or a DELETE was taken
+    FAILED = 5  # refused before it began; ``status`` is the HTTP status
+    ENDED = 6  # the stream is over; ``data`` is the reason
+
+
+class Outbound(msgspec.Struct, frozen=True, array_like=True):
+    """``data`` is a whole JSON-RPC message, or the JSON of an ``Ask``."""
+
+    kind: int
+    data: bytes = b""
+    status: int = 200
+    session: str = ""
+
+    @property
+    def final(self) -> bool:
+        return self.kind >= Is.ANSWER
+
+    def __len__(self) -> int:
+        """What it costs in a bounded queue: its bytes and something for itself."""
+        return len(self.data) + 128
+
+
+class Exchange(Protocol):
+    """The web tier's end of one request."""
+
+    def next(self, timeout: float) -> Outbound | None:
+        """The next item, or None after ``timeout`` seconds of silence. After the final item: FAILED again."""
+
+    def close(self) -> None:
+        """The HTTP client is gone, or the answer is complete. Idempotent."""
+
+
+class Gateway(Protocol):
+    """Usable from any thread."""
+
+    def exchange(self, request: Request) -> Exchange:
+        """Begin; never raises: a supervisor that is away shows as FAILED."""
+
+
+class Reply:
+    """The gateway's end of one request; it is a ``Sink`` of the session. Owned by the reactor's thread.
+
+    After the final item, and after ``closed`` by the web tier, everything is dropped: an answer is given once.
+    """
+
+    __slots__ = ("_deliver", "done", "on_closed")
+
+    def __init__(self, deliver: Callable[[Outbound], None]) -> None:
+        self._deliver = deliver
+        self.done = False
+        self.on_closed: Callable[[], None] | None = None
+
+    def event(self, data: bytes) -> None:
+        self._send(Outbound(Is.EVENT, data))
+
+    def opened(self, session: str) -> None:
+        self._send(Outbound(Is.OPENED, b"", 200, session))
+
+    def answer(self, data: bytes, session: str = "", status: int = 200) -> None:
+        self._send(Outbound(Is.ANSWER, data, status, session))
+
+    def accepted(self) -> None:
+        self._send(Outbound(Is.ACCEPTED, b"", 202))
+
+    def failed(self, error: MetaMCPError, identifier: bytes = b"") -> None:
+        self._send(failure(error, identifier))
+
+    def end(self, reason: str) -> None:
+        self._send(Outbound(Is.ENDED, reason.encode()))
+
+    def close(self) -> None:
+        """The web tier gave up this request."""
+        self.done = True
+        callback, self.on_closed = self.on_closed, None
+        if callback is not None:
+            callback()
+
+    def _send(self, outbound: Outbound) -> None:
+        if self.done:
+            return
+        if outbound.final:
+            self.done = True
+            self.on_closed = None
+        self._deliver(outbound)
+
+
+def failure(error: MetaMCPError, identifier: bytes = b"") -> Outbound:
+    """FAILED with the error's own status and JSON-RPC body."""
+    body = jsonrpc.error_response(identifier, error.as_jsonrpc())
+    return Outbound(Is.FAILED, body, error.http_status)

@@ -1,0 +1,180 @@
+"""One namespace's merged view of the catalog: what clients see, and where each name leads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from metamcp.config.model import NamespaceSpec, ToolOverride
+from metamcp.errors import InvalidParams, MetaMCPError, server_unavailable
+from metamcp.gateway.catalog import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
+from metamcp.gateway.naming import SEPARATOR, exposed_name
+from metamcp.protocol import jsonrpc
+from metamcp.protocol.jsonrpc import JsonObject, Raw
+
+_RESOURCE_NOT_FOUND = -32002  # of every handshake-era revision (Resources, Error Handling)
+
+
+class ResourceUnknown(InvalidParams):
+    code = _RESOURCE_NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an exposed name leads: the server, and the name that the server itself uses."""
+
+    server: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """``listings``: by kind, the complete raw ``result`` of its list method. ``problems`` are for the operator."""
+
+    listings: dict[str, bytes]
+    routes: dict[str, dict[str, Route]]
+    capabilities: bytes
+    instructions: str
+    problems: tuple[str, ...]
+
+
+def merge(spec: NamespaceSpec, entries: Iterable[Entry]) -> View:
+    """The view over ``entries``, which come in the order of the namespace's servers."""
+    known = list(entries)
+    listings: dict[str, bytes] = {}
+    routes: dict[str, dict[str, Route]] = {}
+    problems: list[str] = []
+    for kind in KINDS:
+        bodies, routes[kind.name] = _merge_kind(spec, known, kind, problems)
+        listings[kind.name] = jsonrpc.encode({kind.member: bodies})
+    return View(listings, routes, _capabilities(known), _instructions(known), tuple(problems))
+
+
+def _merge_kind(
+    spec: NamespaceSpec, entries: list[Entry], kind: Kind, problems: list[str]
+) -> tuple[list[JsonObject], dict[str, Route]]:
+    bodies: list[JsonObject] = []
+    routes: dict[str, Route] = {}
+    for entry in entries:
+        for item in entry.items.get(kind.name, ()):
+            override = spec.tools.get(_shown(spec, entry, item)) if kind is TOOLS else None
+            if override is not None and not override.enabled:
+                continue
+            name = _free_name(spec, entry, item, kind, routes, override)
+            if name is None:
+                problems.append(f"{kind.name}: {item.identity!r} of {entry.server!r} is hidden by another one")
+                continue
+            if name != item.identity and not spec.prefix and override is None:
+                problems.append(f"{kind.name}: {item.identity!r} of {entry.server!r} is shown as {name!r}")
+            routes[name] = Route(entry.server, item.identity)
+            bodies.append(_body(item, kind, name, override))
+    return bodies, routes
+
+
+def _shown(spec: NamespaceSpec, entry: Entry, item: Item) -> str:
+    return exposed_name(entry.server, item.identity, spec.prefix)
+
+
+def _free_name(
+    spec: NamespaceSpec,
+    entry: Entry,
+    item: Item,
+    kind: Kind,
+    taken: dict[str, Route],
+    override: ToolOverride | None,
+) -> str | None:
+    """The first candidate that nobody has; addresses are never changed, so there the first server wins."""
+    if kind in (RESOURCES, TEMPLATES):
+        candidates = [item.identity]
+    else:
+        candidates = [_shown(spec, entry, item), exposed_name(entry.server, item.identity, True)]
+        if override is not None and override.name:
+            candidates.insert(0, override.name)
+    return next((name for name in candidates if name not in taken), None)
+
+
+def _body(item: Item, kind: Kind, name: str, override: ToolOverride | None) -> JsonObject:
+    body = dict(item.body)
+    body[kind.identity] = Raw(jsonrpc.encode(name))
+    if override is None:
+        return body
+    for member, value in (("title", override.title), ("description", override.description)):
+        if value is not None:
+            body[member] = Raw(jsonrpc.encode(value))
+    if override.annotations is not None:
+        members = jsonrpc.decode_object(body.get("annotations", Raw(b"{}")), "annotations")
+        members.update({key: Raw(jsonrpc.encode(value)) for key, value in override.annotations.items()})
+        body["annotations"] = Raw(jsonrpc.encode(members))
+    return body
+
+
+def _capabilities(entries: list[Entry]) -> bytes:
+    """The union of what the servers can do and the gateway passes on."""
+    declared = {name for entry in entries for name in entry.capabilities}
+    union: dict[str, dict[str, bool]] = {
+        name: {"listChanged": True} for name in ("tools", "prompts", "resources") if name in declared
+    }
+    union |= {name: {} for name in ("completions", "logging") if name in declared}
+    return jsonrpc.encode(union)
+
+
+def _instructions(entries: list[Entry]) -> str:
+    parts = [(entry.server, entry.instructions) for entry in entries if entry.instructions]
+    return "\n\n".join(f"# {server}\n\n{text}" for server, text in parts)
+
+
+class Namespace:
+    """A namespace at work. ``entry`` and ``problem`` read the catalog. Owned by the reactor's thread."""
+
+    def __init__(
+        self,
+        spec: NamespaceSpec,
+        entry: Callable[[str], Entry | None],
+        problem: Callable[[str], str],
+    ) -> None:
+        self.spec = spec
+        self._entry = entry
+        self._problem = problem
+        self.view = merge(spec, ())
+
+    def rebuild(self) -> tuple[Kind, ...]:
+        """Merge anew; the kinds whose listing is different now."""
+        before = self.view.listings
+        self.view = merge(self.spec, [entry for name in self.spec.servers if (entry := self._entry(name))])
+        return tuple(kind for kind in KINDS if self.view.listings[kind.name] != before[kind.name])
+
+    def missing(self) -> dict[str, str]:
+        """The servers that are not in the listings, each with its reason."""
+        return {
+            name: self._problem(name) or "it has not been asked yet"
+            for name in self.spec.servers
+            if self._entry(name) is None
+        }
+
+    def resolve(self, kind: Kind, name: str) -> Route:
+        """Where ``name`` leads. Raises InvalidParams for an unknown name, ServerUnavailable when its server is
+        one whose list is not known."""
+        route = self.view.routes[kind.name].get(name)
+        if route is not None:
+            return route
+        for server, reason in self.missing().items():
+            if not self.spec.prefix or name.startswith(server + SEPARATOR):
+                raise server_unavailable(server, "BACKOFF", reason)
+        raise self._unknown(kind, name)
+
+    def resolve_resource(self, uri: str) -> Route:
+        """By the listed address, else by the longest template whose literal beginning fits."""
+        routes = self.view.routes
+        if route := routes[RESOURCES.name].get(uri):
+            return route
+        fitting = [(len(head), route) for text, route in routes[TEMPLATES.name].items()
+                   if uri.startswith(head := text.split("{", 1)[0])]
+        if fitting:
+            return Route(max(fitting, key=lambda pair: pair[0])[1].server, uri)
+        return self.resolve(RESOURCES, uri)
+
+    def _unknown(self, kind: Kind, name: str) -> MetaMCPError:
+        if kind is RESOURCES:
+            return ResourceUnknown(f"no server has the resource {name!r}", uri=name)
+        what = "prompt" if kind is PROMPTS else "tool"
+        return InvalidParams(f"unknown {what}: {name!r}")

@@ -1,0 +1,47 @@
+"""Answers to operators' questions. What asks the engine runs on a worker thread, each question once at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from metamcp.concurrency.reactor import Reactor
+from metamcp.concurrency.tasks import Workers
+from metamcp.errors import EngineUnavailable
+from metamcp.gateway.interface import Reply
+from metamcp.protocol import jsonrpc
+
+Body = tuple[int, dict[str, Any]]
+"""HTTP status and document."""
+
+
+class Question:
+    """One question whose answer takes time: whoever asks while it is being answered gets the same answer."""
+
+    def __init__(self, reactor: Reactor, workers: Workers, find: Callable[[], Body]) -> None:
+        self._reactor = reactor
+        self._workers = workers
+        self._find = find
+        self._waiting: list[Reply] = []
+
+    def __call__(self, reply: Reply) -> None:
+        self._waiting.append(reply)
+        if len(self._waiting) == 1 and not self._workers.submit(self._run):
+            self._answer((503, {"error": "too much is going on; ask again in a moment"}))
+
+    def _run(self) -> None:
+        try:
+            body = self._find()
+        except EngineUnavailable as error:
+            body = (503, {"error": error.text, "hint": error.hint})
+        self._reactor.call_soon(lambda: self._answer(body))
+
+    def _answer(self, body: Body) -> None:
+        waiting, self._waiting = self._waiting, []
+        for reply in waiting:
+            answer(reply, body)
+
+
+def answer(reply: Reply, body: Body) -> None:
+    status, document = body
+    reply.answer(jsonrpc.encode(document), status=status)

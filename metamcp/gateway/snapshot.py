@@ -1,0 +1,88 @@
+"""What the gateway says about itself: the sole source of ``/api/status`` and ``/ready``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metamcp import __version__
+from metamcp.config.model import ServerSpec
+from metamcp.downstream.registry import SessionRegistry
+from metamcp.gateway.namespace import Namespace
+from metamcp.runtime.child import Child
+from metamcp.runtime.supervisor import Supervisor
+from metamcp.upstream.pool import ServerView, UpstreamPool
+
+_SHORT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Reads everybody, changes nobody. ``wall`` turns monotonic seconds into Unix time."""
+
+    instance: str
+    since: float  # Unix seconds
+    servers: Mapping[str, ServerSpec]
+    namespaces: Mapping[str, Namespace]
+    registry: SessionRegistry
+    pool: UpstreamPool
+    supervisor: Supervisor
+    image_of: Callable[[ServerSpec], str | None]
+    wall: Callable[[float], float]
+
+    def status(self) -> dict[str, Any]:
+        """The document of ``/api/status`` (docs/operations.md)."""
+        return {
+            "instance": self.instance,
+            "version": __version__,
+            "supervisor": {"pid": os.getpid(), "since": self.since},
+            "sessions": [
+                {
+                    "id": session.short_id, "endpoint": session.endpoint, "principal": session.principal,
+                    "revision": session.revision, "transport": session.transport,
+                    "since": self.wall(session.since), "lastUsed": self.wall(session.last_used),
+                }
+                for session in self.registry.sessions
+            ],
+            "servers": [self._server(view) for view in self.pool.views()],
+            "children": [self._child(child) for child in self.supervisor.children],
+            "namespaces": {
+                name: {"missing": namespace.missing(), "problems": list(namespace.view.problems)}
+                for name, namespace in self.namespaces.items()
+            },
+        }
+
+    def ready(self) -> dict[str, Any]:
+        """``ready`` and the reasons why not: every enabled server whose list is not known."""
+        reasons = {}
+        for namespace in self.namespaces.values():
+            for server, reason in namespace.missing().items():
+                if self.servers[server].enabled:
+                    reasons[f"server {server}"] = reason
+        return {"ready": not reasons, "reasons": reasons}
+
+    def _server(self, view: ServerView) -> dict[str, Any]:
+        return {
+            "name": view.name, "state": view.state, "since": self.wall(view.since), "reason": view.reason,
+            "image": self.image_of(self.servers[view.name]), "digest": None,
+            "instances": view.instances, "lastExit": view.last_exit,
+        }
+
+    def _child(self, child: Child) -> dict[str, Any]:
+        name = child.plan.container_name if child.plan else ""
+        return {
+            "pid": child.pid, "containerId": name or None, "server": child.server,
+            "session": child.session[:8] or None, "state": child.state, "since": self.wall(child.since),
+            "memoryBytes": _resident(child.pid) if not name else None,
+        }
+
+
+def _resident(pid: int | None) -> int | None:
+    """Resident bytes of a plain process (proc(5), statm)."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123  no path arithmetic here
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return None

@@ -1,0 +1,347 @@
+"""One MCP conversation with one server over one child: handshake, calls, and what the server says by itself.
+
+Of every message only the envelope is decoded; results and notifications travel on as the bytes they came in
+(MCP 2025-11-25: Lifecycle, Progress, Cancellation; JSON-RPC 2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from metamcp.concurrency.reactor import Reactor, Timer
+from metamcp.config.model import ServerSpec
+from metamcp.errors import (
+    AtCapacity,
+    Cancelled,
+    DeadlinePassed,
+    InvalidParams,
+    MetaMCPError,
+    MethodNotFound,
+    ServerDied,
+    server_unavailable,
+)
+from metamcp.protocol import jsonrpc
+from metamcp.protocol.framing import LineSplitter, LineTooLong
+from metamcp.protocol.jsonrpc import JsonObject, Message, Raw
+from metamcp.protocol.peer import Peer
+from metamcp.runtime.child import Child, Exit
+from metamcp.runtime.states import ChildState
+from metamcp.telemetry import logs
+
+MAX_LINE = 32 * 1024 * 1024
+"""Bytes of one message of a server; a longer line ends its child."""
+
+_QUEUE = 256  # calls that may wait for one server's start
+_log = logs.get("upstream.connection")
+
+Done = Callable[[bytes | None, bytes | MetaMCPError | None], None]
+"""Called once with ``(result, None)``, or ``(None, error)``: the server's error as raw bytes, or ours."""
+
+
+class Listener(Protocol):
+    """Who hears what a server says by itself. Both are called on the reactor's thread."""
+
+    def on_request(self, connection: UpstreamConnection, identifier: bytes, method: str, params: Raw) -> None: ...
+
+    def on_notification(self, connection: UpstreamConnection, method: str, params: Raw) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class UpstreamCall:
+    """One request on its way to a server. ``on_event`` gets progress notifications, ready to send."""
+
+    method: str
+    params: JsonObject
+    on_done: Done
+    on_event: Callable[[bytes], None] | None = None
+    id: int = 0
+    token: bytes = b""  # the client's own progress token, restored in every notification
+    deadline: float = 0.0
+    last: float = 0.0
+    started: float = field(default=0.0)
+
+
+class UpstreamConnection:
+    """Owned by the reactor's thread. ``hello`` is the raw ``params`` of the ``initialize`` request."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        spec: ServerSpec,
+        child: Child,
+        hello: bytes,
+        listener: Listener,
+        on_closed: Callable[[UpstreamConnection], None],
+    ) -> None:
+        self.spec = spec
+        self.child = child
+        self.server_says: JsonObject = {}  # the InitializeResult
+        self.last_used = reactor.clock()
+        self.started_well = False
+        self._reactor = reactor
+        self._hello = hello
+        self._listener = listener
+        self._on_closed = on_closed
+        self._peer: Peer[UpstreamCall, None] = Peer()
+        self._waiting: list[UpstreamCall] = []
+        self._ready_callbacks: list[Callable[[MetaMCPError | None], None]] = []
+        self._lines = LineSplitter(MAX_LINE)
+        child.on_data = self._on_data
+        child.on_exit = self._on_exit
+        self._start_timer: Timer = reactor.call_later(spec.timeouts.start, self._start_too_slow)
+        self._send_initialize()
+
+    # --- what others ask -------------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Can it take a call?"""
+        return self.child.state not in (ChildState.STOPPING, ChildState.EXITED)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._peer.sent) + len(self._waiting)
+
+    def when_ready(self, callback: Callable[[MetaMCPError | None], None]) -> None:
+        """Call back once: with None when initialized, or with the reason why it never will be."""
+        if self.started_well:
+            callback(None)
+        else:
+            self._ready_callbacks.append(callback)
+
+    def call(self, call: UpstreamCall) -> None:
+        """Send ``call`` now, or when the server is ready. Raises AtCapacity when too many wait already."""
+        self.last_used = self._reactor.clock()
+        call.started = self.last_used
+        call.deadline = self.last_used + self.spec.timeouts.call
+        call.last = self.last_used + self.spec.timeouts.total
+        if self.started_well:
+            self._transmit(call)
+        elif len(self._waiting) >= _QUEUE:
+            raise AtCapacity(f"{_QUEUE} calls wait for {self.spec.name!r} to start", server=self.spec.name)
+        else:
+            self._waiting.append(call)
+
+    def cancel(self, call: UpstreamCall, params: JsonObject) -> None:
+        """The client gave up: tell the server once, and end the call (Cancellation). ``params`` may have a reason."""
+        if not self._take(call):
+            return
+        if call.id:
+            self._cancel_upstream(call, params)
+        call.on_done(None, Cancelled("the client cancelled this request"))
+
+    def notify(self, method: str, params: bytes) -> None:
+        """A notification for the server; dropped while it has not been initialized."""
+        if self.started_well:
+            self._write(jsonrpc.notification(method, params))
+
+    def answer(self, identifier: bytes, result: bytes | None, error: bytes | None) -> None:
+        """The client's answer to a request of the server; ``identifier`` as the server wrote it."""
+        if error is not None:
+            self._write(jsonrpc.error_response(identifier, error))
+        else:
+            self._write(jsonrpc.result_response(identifier, result or b"{}"))
+
+    def close(self, reason: str) -> None:
+        self.child.stop(reason)
+
+    def expire(self, now: float) -> None:
+        """End calls whose time is over, and tell the server to stop working on them."""
+        late = [call for call in (*self._peer.sent.values(), *self._waiting) if now >= min(call.deadline, call.last)]
+        for call in late:
+            if not self._take(call):
+                continue
+            if call.id:
+                self._cancel_upstream(call, {"reason": Raw(b'"deadline passed"')})
+            seconds = round(now - call.started, 1)
+            text = f"server {self.spec.name!r} did not answer {call.method} within {seconds} s"
+            call.on_done(None, DeadlinePassed(text, server=self.spec.name, seconds=seconds))
+
+    # --- handshake -------------------------------------------------------------------------------------
+
+    def _send_initialize(self) -> None:
+        call = UpstreamCall("initialize", {}, self._initialized)
+        call.deadline = call.last = float("inf")  # the start timer bounds it
+        call.id = self._peer.mint()
+        self._peer.send(call.id, call)
+        self._write(jsonrpc.request(b"%d" % call.id, "initialize", self._hello))
+
+    def _initialized(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
+        if isinstance(error, MetaMCPError):
+            return  # the child is gone; _on_exit tells everybody
+        try:
+            self.server_says = jsonrpc.decode_object(result or b"", "the initialize result")
+        except InvalidParams:
+            self.server_says = {}
+        if "protocolVersion" not in self.server_says:
+            detail = logs.redact((error or result or b"").decode("utf-8", "replace")[:300])
+            self.close(f"its answer to initialize is not valid: {detail}")
+            return
+        self._start_timer.cancel()
+        self.started_well = True
+        self.child.become(ChildState.READY)
+        self._write(jsonrpc.notification("notifications/initialized", b""))
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            self._transmit(call)
+        self._tell_ready(None)
+
+    def _start_too_slow(self) -> None:
+        if not self.started_well:
+            self.close(f"it did not answer initialize within {self.spec.timeouts.start:g} s")
+
+    def _tell_ready(self, error: MetaMCPError | None) -> None:
+        callbacks, self._ready_callbacks = self._ready_callbacks, []
+        for callback in callbacks:
+            callback(error)
+
+    # --- out -------------------------------------------------------------------------------------------
+
+    def _transmit(self, call: UpstreamCall) -> None:
+        call.id = self._peer.mint()
+        self._peer.send(call.id, call)
+        self.child.become(ChildState.BUSY)
+        params = dict(call.params)
+        if call.token:
+            params["_meta"] = _with_token(params["_meta"], call.id)
+        self._write(jsonrpc.request(b"%d" % call.id, call.method, jsonrpc.encode(params)))
+
+    def _cancel_upstream(self, call: UpstreamCall, params: JsonObject) -> None:
+        told = params | {"requestId": Raw(b"%d" % call.id)}
+        self._write(jsonrpc.notification("notifications/cancelled", jsonrpc.encode(told)))
+
+    def _write(self, message: bytes) -> None:
+        self.child.write(message + b"\n")
+
+    def _take(self, call: UpstreamCall) -> bool:
+        """Claim the right to finish ``call``: whoever gets True ends it, so it ends exactly once."""
+        if call in self._waiting:
+            self._waiting.remove(call)
+            return True
+        if self._peer.sent.pop(call.id, None) is None:
+            return False
+        self._maybe_idle()
+        return True
+
+    def _maybe_idle(self) -> None:
+        self.last_used = self._reactor.clock()
+        if not self._peer.sent:
+            self.child.become(ChildState.READY)
+
+    # --- in --------------------------------------------------------------------------------------------
+
+    def _on_data(self, chunk: bytes) -> None:
+        try:
+            lines = self._lines.feed(chunk)
+        except LineTooLong as error:
+            self.child.on_data = lambda _chunk: None
+            self.close(f"it wrote {error}; the limit is {MAX_LINE}")
+            return
+        for line in lines:
+            self._on_line(line)
+
+    def _on_line(self, line: bytes) -> None:
+        try:
+            message = jsonrpc.parse(line)
+        except MetaMCPError:
+            # Banners and prints on standard output are common; they end nothing (MCP, stdio: they should not be).
+            _log.warning(
+                "not-a-message",
+                extra=logs.fields(server=self.spec.name, line=line[:200].decode("utf-8", "replace")),
+            )
+            return
+        if message.method is None:
+            self._on_response(message)
+        elif message.kind == "notification":
+            self._on_notification(message.method, message.params)
+        else:
+            self._on_request(message)
+
+    def _on_response(self, message: Message) -> None:
+        call = self._peer.answered(bytes(message.id))
+        if call is None:
+            _log.debug("answer-to-nothing", extra=logs.fields(server=self.spec.name))
+            return
+        self._maybe_idle()
+        error = bytes(message.error)
+        call.on_done(None if error else bytes(message.result), error or None)
+
+    def _on_request(self, message: Message) -> None:
+        identifier = bytes(message.id)
+        if message.method == "ping":
+            self.answer(identifier, b"{}", None)
+        else:
+            self._listener.on_request(self, identifier, message.method or "", message.params)
+
+    def refuse(self, identifier: bytes, method: str) -> None:
+        """Answer a request of the server that nobody can handle: silence would hang it."""
+        error = MethodNotFound(f"{method} is not supported by this client")
+        self.answer(identifier, None, jsonrpc.encode(error.as_jsonrpc()))
+
+    def _on_notification(self, method: str, params: Raw) -> None:
+        if method == "notifications/progress":
+            self._on_progress(params)
+        else:
+            self._listener.on_notification(self, method, params)
+
+    def _on_progress(self, raw: Raw) -> None:
+        try:
+            params = jsonrpc.decode_object(raw)
+        except InvalidParams:
+            return
+        call = self._call_of(params.get("progressToken"))
+        if call is None or not call.token:
+            return
+        call.deadline = self._reactor.clock() + self.spec.timeouts.call
+        if call.on_event is not None:
+            params["progressToken"] = Raw(call.token)
+            call.on_event(jsonrpc.notification("notifications/progress", jsonrpc.encode(params)))
+
+    def _call_of(self, token: Raw | None) -> UpstreamCall | None:
+        try:
+            return self._peer.sent.get(int(bytes(token or b"")))
+        except ValueError:
+            return None
+
+    # --- the end ---------------------------------------------------------------------------------------
+
+    def _on_exit(self, ended: Exit) -> None:
+        self._start_timer.cancel()
+        error = self._why_gone(ended)
+        calls = [*self._peer.sent.values(), *self._waiting]
+        self._peer.sent.clear()
+        self._waiting.clear()
+        self._on_closed(self)
+        for call in calls:
+            call.on_done(None, error)
+        self._tell_ready(error)
+
+    def _why_gone(self, ended: Exit) -> MetaMCPError:
+        name = self.spec.name
+        if self.child.error is not None:
+            return self.child.error
+        if not self.started_well:
+            tail = f"; its last words: {ended.stderr[-1]}" if ended.stderr else ""
+            return server_unavailable(name, "BACKOFF", f"it did not start: {ended.describe()}{tail}")
+        stderr = "\n".join(ended.stderr)
+        text = f"server {name!r} died during the call: {ended.describe()}"
+        return ServerDied(
+            f"{text}\n{stderr}".rstrip(), server=name, exitCode=ended.code, signal=ended.signal, stderr=stderr or None
+        )
+
+
+def progress_token(params: JsonObject) -> bytes:
+    """The raw ``_meta.progressToken`` of a request, or empty. Raises InvalidParams."""
+    meta = params.get("_meta")
+    if meta is None or b'"progressToken"' not in memoryview(meta).tobytes():
+        return b""
+    return bytes(jsonrpc.decode_object(meta, "_meta").get("progressToken", Raw(b"")))
+
+
+def _with_token(meta: Raw, token: int) -> Raw:
+    """``_meta`` with our own token, unique on this connection, instead of the client's."""
+    members = jsonrpc.decode_object(meta, "_meta")
+    members["progressToken"] = Raw(b"%d" % token)
+    return Raw(jsonrpc.encode(members))

@@ -1,0 +1,221 @@
+"""Which connection a call uses: by the server's isolation, within its capacity, with backoff after failed starts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from metamcp.concurrency.reactor import Reactor
+from metamcp.config.model import ServerSpec
+from metamcp.errors import AtCapacity, MetaMCPError, server_unavailable
+from metamcp.runtime.states import ServerState, backoff_seconds
+from metamcp.runtime.supervisor import Supervisor
+from metamcp.telemetry import logs
+from metamcp.upstream.connection import Listener, UpstreamConnection
+
+SHARED = "*"
+CATALOG = "catalog"
+"""The key of the short-lived connection that asks a server what it has."""
+
+_EVICT_AFTER = 1.0  # seconds of rest after which an idle instance may make room for another session
+_QUICK_DEATH = 10.0  # seconds: a server that dies sooner after its start counts as one that failed to start
+_log = logs.get("upstream.pool")
+
+
+@dataclass(slots=True)
+class _Server:
+    """What the pool knows about one configured server."""
+
+    spec: ServerSpec
+    connections: dict[str, UpstreamConnection] = field(default_factory=dict)
+    failures: int = 0
+    not_before: float = 0.0
+    reason: str = ""
+    fatal: MetaMCPError | None = None
+    state: ServerState = ServerState.IDLE
+    since: float = 0.0
+    last_exit: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """One server as the outside sees it."""
+
+    name: str
+    state: ServerState
+    since: float
+    reason: str
+    instances: int
+    last_exit: dict[str, object] | None
+
+
+class UpstreamPool:
+    """Owned by the reactor's thread."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        servers: Mapping[str, ServerSpec],
+        supervisor: Supervisor,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._reactor = reactor
+        self._supervisor = supervisor
+        self._jitter = jitter
+        self._serial = itertools.count(1)
+        now = reactor.clock()
+        self._servers = {
+            name: _Server(spec, state=ServerState.IDLE if spec.enabled else ServerState.DISABLED, since=now)
+            for name, spec in servers.items()
+        }
+
+    # --- leasing ---------------------------------------------------------------------------------------
+
+    def key(self, spec: ServerSpec, session: str) -> str:
+        """Who shares an instance: by session, all with all, or nobody."""
+        if spec.isolation == "shared":
+            return SHARED
+        return session if spec.isolation == "session" else f"call-{next(self._serial)}"
+
+    def lease(self, spec: ServerSpec, key: str, hello: bytes, listener: Listener) -> UpstreamConnection:
+        """The connection for ``key``, started if there is none. Raises ServerUnavailable or AtCapacity."""
+        server = self._servers[spec.name]
+        connection = server.connections.get(key)
+        if connection is not None and connection.alive:
+            return connection
+        self._refuse_while_backing_off(server)
+        self._make_room(server)
+        child = self._supervisor.start(spec, "" if key in (SHARED, CATALOG) else key)
+        connection = UpstreamConnection(
+            self._reactor, spec, child, hello, listener, lambda closed: self._closed(server, key, closed)
+        )
+        server.connections[key] = connection
+        connection.when_ready(lambda error: self._started(server) if error is None else None)
+        self._refresh(server)
+        return connection
+
+    def of_session(self, session: str) -> list[UpstreamConnection]:
+        """The live connections that belong to one session alone."""
+        found = (server.connections.get(session) for server in self._servers.values())
+        return [connection for connection in found if connection is not None]
+
+    def release(self, session: str, reason: str) -> None:
+        """The session is over: so are its own instances."""
+        for connection in self.of_session(session):
+            connection.close(reason)
+
+    def discard(self, connection: UpstreamConnection, reason: str) -> None:
+        """End an instance that nobody else uses (isolation ``call``, the catalog's own)."""
+        connection.close(reason)
+
+    # --- housekeeping ----------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """End late calls and instances that have been idle for too long. Never touches a call in flight."""
+        now = self._reactor.clock()
+        for server in self._servers.values():
+            for connection in tuple(server.connections.values()):
+                connection.expire(now)
+                idle = now - connection.last_used
+                if not connection.in_flight and connection.alive and idle >= server.spec.idle_seconds:
+                    connection.close(f"idle for {server.spec.idle_seconds:g} s")
+            self._refresh(server)
+
+    def views(self) -> list[ServerView]:
+        return [
+            ServerView(
+                name, server.state, server.since, server.reason, len(server.connections), server.last_exit
+            )
+            for name, server in self._servers.items()
+        ]
+
+    # --- inside ----------------------------------------------------------------------------------------
+
+    def _refuse_while_backing_off(self, server: _Server) -> None:
+        wait = server.not_before - self._reactor.clock()
+        if not server.spec.enabled:
+            raise server_unavailable(server.spec.name, ServerState.DISABLED, "it is disabled in the configuration")
+        if wait > 0:
+            text = f"{server.reason}; next start in {wait:.1f} s"
+            raise server_unavailable(server.spec.name, ServerState.BACKOFF, text, int(wait * 1000) + 1)
+
+    def _make_room(self, server: _Server) -> None:
+        """Within ``maxInstances``: the longest idle instance goes first; if all are busy, the caller is refused."""
+        if len(server.connections) < server.spec.max_instances:
+            return
+        rested = self._reactor.clock() - _EVICT_AFTER
+        idle = [c for c in server.connections.values() if c.alive and not c.in_flight and c.last_used <= rested]
+        stopping = sum(not c.alive for c in server.connections.values())
+        if not idle and not stopping:
+            text = f"server {server.spec.name!r} is at capacity: all {server.spec.max_instances} instances are in use"
+            raise AtCapacity(text, server=server.spec.name)
+        if idle and not stopping:
+            min(idle, key=lambda c: c.last_used).close("made room for another session")
+
+    def _started(self, server: _Server) -> None:
+        server.fatal = None
+        server.reason = ""
+        self._refresh(server)
+
+    def _closed(self, server: _Server, key: str, connection: UpstreamConnection) -> None:
+        if server.connections.get(key) is connection:
+            del server.connections[key]
+        ended = connection.child.exit
+        self._supervisor.gone(connection.child)
+        if ended is not None and not _wanted(connection):
+            self._count_failure(server, connection)
+        elif connection.started_well:
+            server.failures = 0
+        if ended is not None:
+            server.last_exit = {
+                "exitCode": ended.code, "signal": ended.signal, "reason": ended.describe(),
+                "stderr": list(ended.stderr),
+            }
+        self._refresh(server)
+
+    def _count_failure(self, server: _Server, connection: UpstreamConnection) -> None:
+        now = self._reactor.clock()
+        child, ended = connection.child, connection.child.exit
+        tail = f" ({ended.stderr[-1]})" if ended and ended.stderr else ""
+        server.reason = f"{ended.describe() if ended else 'it ended'}{tail}"
+        if child.error is not None and child.error.fault == "operator":
+            # Only an operator can change that; every new call asks again, which costs no container.
+            server.fatal = child.error
+            return
+        if connection.started_well and now - child.born > _QUICK_DEATH:
+            server.failures = 0
+            return
+        server.failures += 1
+        # The first death after a good start is forgiven: the next call gets a new instance at once.
+        if not connection.started_well or server.failures > 1:
+            server.not_before = now + backoff_seconds(server.failures, self._jitter())
+            _log.warning(
+                "server-backing-off",
+                extra=logs.fields(server=server.spec.name, failures=server.failures, reason=server.reason),
+            )
+
+    def _refresh(self, server: _Server) -> None:
+        state = _state_of(server, self._reactor.clock())
+        if state is not server.state:
+            server.state, server.since = state, self._reactor.clock()
+
+
+def _wanted(connection: UpstreamConnection) -> bool:
+    """Did we end it for a reason of ours that does not speak against the server?"""
+    ended = connection.child.exit
+    return connection.started_well and ended is not None and bool(ended.reason)
+
+
+def _state_of(server: _Server, now: float) -> ServerState:
+    if not server.spec.enabled:
+        return ServerState.DISABLED
+    live = [connection for connection in server.connections.values() if connection.alive]
+    if any(connection.started_well for connection in live):
+        busy = any(connection.in_flight for connection in live)
+        return ServerState.BUSY if busy else ServerState.READY
+    if live:
+        return ServerState.STARTING
+    if server.fatal is not None:
+        return ServerState.FATAL
+    return ServerState.BACKOFF if server.not_before > now else ServerState.IDLE
