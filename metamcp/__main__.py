@@ -1,0 +1,125 @@
+"""The operator's command line: ``python -m metamcp …``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from metamcp import __version__, supervision
+from metamcp.config.loader import load
+from metamcp.config.settings import Settings
+from metamcp.errors import ConfigInvalid, MetaMCPError
+from metamcp.factory import core
+from metamcp.runtime import diagnostics, launch
+from metamcp.runtime.effective import Effective
+from metamcp.runtime.engine import Engine
+from metamcp.runtime.labels import Identity
+from metamcp.telemetry import logs
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command`` the Settings; print every mistake of the configuration and exit 2."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            settings = Settings.from_env(os.environ)
+            logs.configure(settings.log_level, settings.log_format)
+            command(settings, *args, **kwargs)
+        except ConfigInvalid as error:
+            click.echo(error.report(), err=True)
+            sys.exit(error.exit_status)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """MetaMCP, an MCP gateway for servers in Docker containers."""
+
+
+@main.command()
+@_with_settings
+def supervisor(settings: Settings) -> None:
+    """Run the process that owns the children and the Docker socket."""
+    sys.exit(supervision.run(settings))
+
+
+@main.command("check-config")
+@_with_settings
+def check_config(settings: Settings) -> None:
+    """Read the configuration; print every mistake and exit 2, or a summary."""
+    loaded = load(settings.config_dir)
+    config = loaded.config
+    click.echo(
+        f"{settings.config_dir}: {len(config.servers)} servers, {len(config.namespaces)} namespaces, "
+        f"{len(config.endpoints)} endpoints, {len(loaded.allowlist.rules)} allowlist rules: no mistakes"
+    )
+    resolver = core.build_resolver(settings, loaded, Identity("check", "check"))
+    for spec in config.servers.values():
+        if spec.enabled and spec.transport == "stdio":
+            try:
+                resolver.resolve(spec)
+            except MetaMCPError as error:
+                click.echo(f"warning: server {spec.name!r} would not start: {error.text}")
+
+
+@main.command()
+@click.argument("server")
+@_with_settings
+def explain(settings: Settings, server: str) -> None:
+    """Show what would run for SERVER, secrets masked, and each policy decision with its rule."""
+    loaded = load(settings.config_dir)
+    spec = loaded.config.servers.get(server)
+    if spec is None:
+        known = ", ".join(sorted(loaded.config.servers)) or "none"
+        raise click.ClickException(f"there is no server {server!r}; configured: {known}")
+    resolver = core.build_resolver(settings, loaded, Identity("explain", "explain"))
+    try:
+        click.echo("\n".join(_explanation(resolver.resolve(spec))))
+    except MetaMCPError as error:
+        click.echo(f"refused ({error.data.get('rule', 'invalid')}): {logs.redact(error.text)}")
+        if advice := error.data.get("advice"):
+            click.echo(f"advice: {advice}")
+        sys.exit(1)
+
+
+def _explanation(effective: Effective) -> list[str]:
+    plan = effective.plan
+    lines = ["command: " + shlex.join(launch.masked(plan.argv, plan.secret_values))]
+    if effective.verdict is not None:
+        lines.append(f"image: {effective.verdict.reason}")
+    if effective.decision is not None:
+        lines += [
+            f"{step.action:9} {step.flag}  [{step.rule}] {logs.redact(step.note)}" for step in effective.decision.steps
+        ]
+    return lines
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the document of /docker-test/test.")
+@_with_settings
+def doctor(settings: Settings, as_json: bool) -> None:
+    """Run the checks of /docker-test/test from here; exit 1 when one of them fails."""
+    engine = Engine(settings.docker_host)
+    identity = Identity(f"doctor-{os.getpid()}", "doctor")
+    image = core.test_image(engine)
+    checks = diagnostics.run_checks(engine, settings.docker_host, image, identity)
+    engine.close()
+    if as_json:
+        click.echo(json.dumps(diagnostics.report(checks), indent=2))
+    for check in () if as_json else checks:
+        click.echo(f"{check.status:5} {check.name}: {check.detail}" + (f"\n      {check.hint}" if check.hint else ""))
+    sys.exit(0 if diagnostics.report(checks)["ok"] else 1)
+
+
+if __name__ == "__main__":
+    main()

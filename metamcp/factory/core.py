@@ -1,0 +1,208 @@
+"""The composition root of the supervisor process: the one place where its objects meet."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metamcp.concurrency.reactor import Reactor
+from metamcp.concurrency.tasks import Workers
+from metamcp.config.loader import Loaded, load
+from metamcp.config.settings import Settings
+from metamcp.downstream.registry import SessionRegistry
+from metamcp.errors import ConfigInvalid, EngineUnavailable
+from metamcp.gateway.catalog import Catalog
+from metamcp.gateway.interface import Gateway, Reply
+from metamcp.gateway.local import LocalGateway
+from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.operators import Body, Question, answer
+from metamcp.gateway.router import Router
+from metamcp.gateway.snapshot import Snapshot
+from metamcp.runtime import diagnostics, overview, reaper
+from metamcp.runtime.child import Grace
+from metamcp.runtime.effective import Resolver, image_of
+from metamcp.runtime.engine import Engine
+from metamcp.runtime.instance import load_instance_id
+from metamcp.runtime.labels import Identity
+from metamcp.runtime.supervisor import Supervisor
+from metamcp.telemetry import logs
+from metamcp.upstream.pool import UpstreamPool
+
+STARTERS = 4
+"""Containers that may be starting at once."""
+
+_CHORES = 4
+_SWEEP_SECONDS = 0.25
+_SESSION_SWEEP_SECONDS = 30.0
+_REAP_SECONDS = 60.0
+_TEST_IMAGE = "metamcp-demo:local"
+
+_log = logs.get("factory")
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Everything of the supervisor process but its link. ``stop`` is for the reactor's thread."""
+
+    reactor: Reactor
+    router: Router
+    supervisor: Supervisor
+    catalog: Catalog
+    starters: Workers
+    chores: Workers
+    engine: Engine
+    lock: int
+
+    def gateway(self) -> Gateway:
+        """The Gateway of embedded mode."""
+        return LocalGateway(self.reactor, self.router.open)
+
+    def stop(self, on_done: Callable[[], None]) -> None:
+        """Take nothing new, end the sessions, then every child; ``on_done`` when none is left."""
+        self.router.drain()
+        self.supervisor.stop_all("the gateway is shutting down", on_done)
+
+    def close(self) -> None:
+        """After ``stop`` is done: threads and descriptors."""
+        self.starters.close()
+        self.chores.close()
+        self.engine.close()
+        self.reactor.close()
+        os.close(self.lock)
+
+
+def build_resolver(settings: Settings, loaded: Loaded, identity: Identity) -> Resolver:
+    return Resolver(
+        allowlist=loaded.allowlist,
+        environ=os.environ,
+        identity=identity,
+        docker_host=settings.docker_host,
+        host_gateway=settings.transform_localhost,
+        unique=lambda: secrets.token_hex(4),
+    )
+
+
+def build_core(settings: Settings, grace: Grace | None = None) -> Core:
+    """Load the configuration and build the gateway; nothing runs before its reactor does. Raises ConfigInvalid."""
+    loaded = load(settings.config_dir)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    lock = _lock(settings.state_dir)
+    identity = Identity(
+        load_instance_id(settings.state_dir, lambda: secrets.token_hex(8)), f"{int(time.time())}-{os.getpid()}"
+    )
+    reactor = Reactor()
+    starters, chores = Workers("starter", STARTERS), Workers("chore", _CHORES)
+    engine = Engine(settings.docker_host)
+    resolver = build_resolver(settings, loaded, identity)
+    supervisor = Supervisor(reactor, starters, chores, resolver.launch, engine.remove, grace or Grace())
+    servers = loaded.config.servers
+    pool = UpstreamPool(reactor, servers, supervisor, random.random)
+    catalog = Catalog(reactor, pool, servers, lambda server: router.catalog_changed(server))
+    namespaces = {
+        name: Namespace(spec, catalog.entry, catalog.problem) for name, spec in loaded.config.namespaces.items()
+    }
+    registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
+    snapshot = Snapshot(
+        identity.instance, time.time(), servers, namespaces, registry, pool, supervisor, image_of, _wall
+    )
+    operators = _operators(settings, loaded, identity, engine, reactor, chores, snapshot)
+    router = Router(reactor, loaded.config, registry, pool, catalog, namespaces, operators)
+    core = Core(reactor, router, supervisor, catalog, starters, chores, engine, lock)
+    _schedule(core, pool, registry, identity)
+    return core
+
+
+def _schedule(core: Core, pool: UpstreamPool, registry: SessionRegistry, identity: Identity) -> None:
+    """What happens by itself: the first thing is to clear away what a former generation left behind."""
+
+    def reap() -> None:
+        core.chores.submit(lambda: _sweep_containers(core.engine, identity))
+
+    core.reactor.call_soon(reap)
+    core.reactor.call_soon(core.catalog.refresh_all)
+    core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, pool.sweep))
+    core.reactor.call_soon(lambda: core.reactor.call_every(_SESSION_SWEEP_SECONDS, registry.sweep))
+    core.reactor.call_soon(lambda: core.reactor.call_every(_REAP_SECONDS, reap))
+
+
+def _sweep_containers(engine: Engine, identity: Identity) -> None:
+    try:
+        removed = reaper.sweep(engine, identity)
+    except EngineUnavailable as error:
+        _log.warning("sweep-failed", extra=logs.fields(error=error.text, hint=error.hint))
+        return
+    if removed:
+        _log.warning("orphans-removed", extra=logs.fields(count=len(removed), containers=",".join(removed)))
+
+
+def _operators(
+    settings: Settings,
+    loaded: Loaded,
+    identity: Identity,
+    engine: Engine,
+    reactor: Reactor,
+    chores: Workers,
+    snapshot: Snapshot,
+) -> dict[str, Callable[[Reply], None]]:
+    def status(reply: Reply) -> None:
+        answer(reply, (200, snapshot.status()))
+
+    def ready(reply: Reply) -> None:
+        found = snapshot.ready()
+        answer(reply, (200 if found["ready"] else 503, found))
+
+    def check() -> Body:
+        found = diagnostics.accessible(Engine, settings.docker_host)
+        return (200 if found["accessible"] else 503, found)
+
+    def test() -> Body:
+        checks = diagnostics.run_checks(engine, settings.docker_host, test_image(engine), identity)
+        found = diagnostics.report(checks)
+        return (200 if found["ok"] else 503, found)
+
+    def info() -> Body:
+        found: dict[str, Any] = overview.info(
+            engine, loaded.config, loaded.allowlist, identity, settings.runtime, image_of
+        )
+        return (200, found)
+
+    return {
+        "status": status,
+        "ready": ready,
+        "docker-check": Question(reactor, chores, check),
+        "docker-test": Question(reactor, chores, test),
+        "docker-info": Question(reactor, chores, info),
+    }
+
+
+def test_image(engine: Engine) -> str | None:
+    """The image that the checks run a container of; None when it is not there."""
+    try:
+        return _TEST_IMAGE if engine.image(_TEST_IMAGE) else None
+    except EngineUnavailable:
+        return _TEST_IMAGE  # the check of the engine itself tells what is wrong
+
+
+def _lock(state_dir: Path) -> int:
+    """One supervisor per state directory: two would sweep away each other's containers. Held until exit."""
+    path = state_dir / "supervisor.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        text = "another supervisor uses this state directory; stop it, or set METAMCP_STATE_DIR to another one"
+        raise ConfigInvalid([(str(path), text)]) from None
+    return descriptor
+
+
+def _wall(monotonic: float) -> float:
+    """Unix seconds of a moment on the reactor's clock."""
+    return round(time.time() - (time.monotonic() - monotonic), 3)

@@ -1,0 +1,21 @@
+"""The composition root of the web tier. Imports neither Docker nor anything that owns a child."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from metamcp.config.settings import Settings
+from metamcp.gateway.interface import Gateway
+from metamcp.link.client import LinkClient
+from metamcp.web.application import create_app
+from metamcp.web.state import WebState
+
+
+def build_web(settings: Settings, gateway: Gateway | None = None) -> Flask:
+    """The WSGI application; without ``gateway`` it is linked to the supervisor process."""
+    if gateway is None:
+        link = LinkClient(settings.link)
+        link.start()
+        gateway = link
+    hosts = frozenset(settings.allowed_hosts)
+    return create_app(WebState(gateway, hosts, frozenset(settings.allowed_origins) or hosts))

@@ -1,0 +1,78 @@
+"""The supervisor process: its main loop, its signals, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from metamcp.config.settings import Settings
+from metamcp.factory.core import Core, build_core
+from metamcp.keeper import PARENT_VARIABLE
+from metamcp.link.server import LinkServer
+from metamcp.telemetry import logs
+
+_STOP_SECONDS = 9.0
+
+_log = logs.get("supervision")
+
+
+def run(settings: Settings) -> int:
+    """Serve the link until SIGTERM, SIGINT, or the death of the parent. Returns the exit status.
+
+    Raises ConfigInvalid.
+    """
+    core = build_core(settings)
+    link = LinkServer(core.reactor, settings.link, core.router.open)
+    link.start(0o660 if settings.split else 0o600)
+    ending = _Ending(core)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _frame: ending.begin(signal.Signals(got).name))
+    parent = _watch_parent(core, ending)
+    _log.info("supervisor-ready", extra=logs.fields(pid=os.getpid(), link=settings.link))
+    core.reactor.run()
+    link.close()
+    if parent >= 0:
+        os.close(parent)
+    core.close()
+    _log.info("supervisor-ended", extra=logs.fields(pid=os.getpid()))
+    return 0
+
+
+class _Ending:
+    """Ends the process once, however often it is told to."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._begun = False
+
+    def begin(self, reason: str) -> None:
+        """From a signal handler or the reactor: hand over to the reactor's next turn."""
+        self._core.reactor.call_soon(lambda: self._begin(reason))
+        self._core.reactor.wake()
+
+    def _begin(self, reason: str) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        children = len(self._core.supervisor.children)
+        _log.info("supervisor-stopping", extra=logs.fields(reason=reason, children=children))
+        self._core.reactor.call_later(_STOP_SECONDS, self._core.reactor.stop)
+        self._core.stop(self._core.reactor.stop)
+
+
+def _watch_parent(core: Core, ending: _Ending) -> int:
+    """A descriptor that shows the parent's death, or -1 when there is no parent to watch."""
+    pid = int(os.environ.get(PARENT_VARIABLE, "0"))
+    if not pid:
+        return -1
+    if os.getppid() != pid:
+        ending.begin("the parent is gone")
+        return -1
+    descriptor = os.pidfd_open(pid)
+
+    def gone() -> None:
+        core.reactor.forget(descriptor)
+        ending.begin("the parent is gone")
+
+    core.reactor.watch_read(descriptor, gone)
+    return descriptor

@@ -1,0 +1,24 @@
+"""The Flask application: a blueprint per subject, one guard before all of them."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from metamcp.web import auth, docker_test, errors, ops, sse, streamable
+from metamcp.web.state import WebState
+
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of one request; more is answered with 413."""
+
+
+def create_app(state: WebState) -> Flask:
+    """An application that serves ``state.gateway``."""
+    app = Flask("metamcp", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.url_map.merge_slashes = False
+    state.install(app)
+    errors.register(app)
+    app.before_request(auth.check_origin)
+    for room in (streamable, sse, docker_test, ops):
+        app.register_blueprint(room.blueprint)
+    return app

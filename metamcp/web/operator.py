@@ -1,0 +1,33 @@
+"""Questions of operators, answered by whoever knows: one exchange, one JSON document."""
+
+from __future__ import annotations
+
+import msgspec
+from flask import Response
+
+from metamcp.gateway.interface import Ask, Is, Outbound, Subject
+from metamcp.protocol import jsonrpc
+from metamcp.protocol.http_rules import JSON
+from metamcp.web.state import web_state
+
+
+def ask(subject: Subject, timeout: float) -> Outbound:
+    """The final item, or FAILED with 503 when nothing came within ``timeout`` seconds."""
+    exchange = web_state().gateway.exchange(Ask(subject))
+    try:
+        found = exchange.next(timeout)
+    finally:
+        exchange.close()
+    if found is None or found.kind == Is.ENDED:
+        text = jsonrpc.encode({"error": {"message": f"the supervisor did not answer within {timeout:g} s"}})
+        return Outbound(Is.FAILED, text, 503)
+    return found
+
+
+def document(found: Outbound) -> Response:
+    return Response(found.data, found.status, mimetype=JSON)
+
+
+def failure_text(found: Outbound) -> str:
+    """The message of a FAILED item."""
+    return str(msgspec.json.decode(found.data)["error"]["message"])

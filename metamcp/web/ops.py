@@ -1,0 +1,36 @@
+"""Liveness, readiness and the snapshot."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from metamcp.gateway.interface import Is
+from metamcp.protocol import jsonrpc
+from metamcp.protocol.http_rules import JSON
+from metamcp.web.operator import ask, document, failure_text
+
+_SECONDS = 5.0
+
+blueprint = Blueprint("ops", __name__)
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """200 while this web worker answers, whatever the rest does."""
+    return Response(b'{"status":"ok"}', mimetype=JSON)
+
+
+@blueprint.get("/ready")
+def ready() -> Response:
+    """200, or 503 with the reasons by name: supervisor, engine, servers."""
+    found = ask("ready", _SECONDS)
+    if found.kind == Is.FAILED:
+        body = {"ready": False, "reasons": {"supervisor": failure_text(found)}}
+        return Response(jsonrpc.encode(body), 503, mimetype=JSON)
+    return document(found)
+
+
+@blueprint.get("/api/status")
+def status() -> Response:
+    """The snapshot (docs/operations.md)."""
+    return document(ask("status", _SECONDS))

@@ -1,0 +1,50 @@
+"""HTTP+SSE: a stream, and a separate URL for the client's messages (MCP 2024-11-05, Transports)."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from flask import Blueprint, Response, request
+
+from metamcp.errors import InvalidRequest
+from metamcp.gateway.interface import Client, OpenSse, Outbound, Post
+from metamcp.protocol import http_rules, jsonrpc, sse
+from metamcp.web import streaming
+from metamcp.web.auth import principal
+from metamcp.web.state import web_state
+
+blueprint = Blueprint("sse", __name__)
+
+
+@blueprint.get("/metamcp/<endpoint>/sse", strict_slashes=False)
+@blueprint.get("/sse", strict_slashes=False, defaults={"endpoint": "default"})
+def open_stream(endpoint: str) -> Response:
+    """A new session that lives as long as this stream. Its first event is the URL for messages: a path only, so
+    that it holds behind any proxy, and beside the stream's own URL."""
+    base = request.script_root + request.path.rstrip("/").removesuffix("/sse")
+
+    def greeting(opened: Outbound) -> bytes:
+        return sse.event(f"{base}/message?sessionId={quote(opened.session)}".encode(), "endpoint")
+
+    exchange = web_state().gateway.exchange(OpenSse(Client(endpoint, principal(), "sse")))
+    return streaming.stream(exchange, greeting)
+
+
+@blueprint.post("/metamcp/<endpoint>/message", strict_slashes=False)
+@blueprint.post("/message", strict_slashes=False, defaults={"endpoint": "default"})
+def message(endpoint: str) -> Response:
+    """One message of the client; what comes of it leaves on the stream."""
+    session = request.args.get("sessionId") or request.args.get("session_id")
+    if not session:
+        raise InvalidRequest("the query parameter sessionId is missing")
+    body = request.get_data(cache=False)
+    parsed = jsonrpc.parse(body)
+    payload = body if parsed.kind == "response" else bytes(parsed.params)
+    client = Client(endpoint, principal(), "sse", session)
+    exchange = web_state().gateway.exchange(
+        Post(client, parsed.kind, parsed.method or "", bytes(parsed.id), payload)
+    )
+    response = streaming.answer(exchange, http_rules.Accepts(json=True, sse=False))
+    if response.status_code == 202:
+        response.set_data(b"Accepted")
+    return response

@@ -1,0 +1,54 @@
+"""What the views of one Flask application share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+from flask import Flask, current_app
+
+from metamcp.gateway.interface import Exchange, Gateway
+
+_KEY = "metamcp"
+
+
+class OpenStreams:
+    """The long-lived streams of this worker. A worker that is told to end must end them itself: gunicorn would
+    wait its whole graceful timeout for them, and their clients would learn of it last."""
+
+    def __init__(self) -> None:
+        self._streams: set[Exchange] = set()
+        self.draining = False
+
+    def add(self, stream: Exchange) -> None:
+        self._streams.add(stream)
+        if self.draining:
+            stream.close()
+
+    def remove(self, stream: Exchange) -> None:
+        self._streams.discard(stream)
+
+    def drain(self) -> None:
+        """End all of them now, and every later one at once."""
+        self.draining = True
+        for stream in tuple(self._streams):
+            stream.close()
+
+
+@dataclass(frozen=True, slots=True)
+class WebState:
+    """``heartbeat`` is in seconds; the hosts and origins are as in docs/configuration.md."""
+
+    gateway: Gateway
+    allowed_hosts: frozenset[str]
+    allowed_origins: frozenset[str]
+    heartbeat: float = 15.0
+    streams: OpenStreams = field(default_factory=OpenStreams)
+
+    def install(self, app: Flask) -> None:
+        app.extensions[_KEY] = self
+
+
+def web_state(app: Flask | None = None) -> WebState:
+    """Of ``app``, or of the application that handles the present request."""
+    return cast("WebState", (app or current_app).extensions[_KEY])

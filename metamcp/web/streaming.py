@@ -1,0 +1,123 @@
+"""Exchanges as HTTP responses: one JSON body, or server-sent events with heartbeats."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+from flask import Response, request
+
+from metamcp.errors import InvalidRequest
+from metamcp.gateway.interface import Exchange, Is, Outbound
+from metamcp.protocol import sse
+from metamcp.protocol.http_rules import JSON, SSE, Accepts
+from metamcp.web.state import OpenStreams, web_state
+
+SESSION_HEADER = "Mcp-Session-Id"
+_WATCH_SECONDS = 60.0
+_SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+
+
+def json_response(outbound: Outbound) -> Response:
+    """A final item as the whole body, with its own status."""
+    response = Response(outbound.data, outbound.status, mimetype=JSON)
+    if outbound.session:
+        response.headers[SESSION_HEADER] = outbound.session
+    return response
+
+
+def answer(exchange: Exchange, accepts: Accepts) -> Response:
+    """The response to a POST. One JSON body when the answer comes first; server-sent events when a notification
+    comes first, or nothing for one heartbeat. A client that takes only JSON waits for the final item."""
+    heartbeat = web_state().heartbeat
+    first = exchange.next(heartbeat)
+    while not accepts.sse and not (first is not None and first.final):
+        first = exchange.next(heartbeat)
+    if first is not None and first.final and (accepts.json or first.kind != Is.ANSWER):
+        exchange.close()
+        return Response(status=202) if first.kind == Is.ACCEPTED else json_response(first)
+    return _events(Stream(exchange, first, heartbeat, sse.event))
+
+
+def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Response:
+    """The response to a GET: a stream for as long as both sides want it; ``greeting`` comes first."""
+    state = web_state()
+    first = exchange.next(state.heartbeat)
+    if first is None or first.kind != Is.OPENED:
+        exchange.close()
+        if first is None or first.kind != Is.FAILED:
+            raise InvalidRequest("the stream could not be opened; try again")
+        return json_response(first)
+    opened = Outbound(Is.EVENT, greeting(first))
+    body = Stream(exchange, opened, state.heartbeat, sse.event, raw_first=True, streams=state.streams)
+    body.watch(request.environ.get("gunicorn.sock"))
+    response = _events(body)
+    # The connection ends with the stream: a socket that is watched for its end cannot serve a next request.
+    response.headers["Connection"] = "close"
+    return response
+
+
+def _events(body: Stream) -> Response:
+    return Response(body, mimetype=SSE, headers=_SSE_HEADERS, direct_passthrough=True)
+
+
+class Stream:
+    """A response body: iterated by the WSGI server, closed by it when the client is gone."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        first: Outbound | None,
+        heartbeat: float,
+        encode: Callable[[bytes], bytes],
+        raw_first: bool = False,
+        streams: OpenStreams | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._first = first
+        self._heartbeat = heartbeat
+        self._encode = encode
+        self._raw_first = raw_first
+        self._streams = streams
+        self._done = threading.Event()
+        if streams is not None:
+            streams.add(exchange)
+
+    def __iter__(self) -> Iterator[bytes]:
+        item = self._first
+        if item is not None and self._raw_first:
+            yield item.data
+            item = self._exchange.next(self._heartbeat)
+        while True:
+            if item is None:
+                yield sse.HEARTBEAT
+            elif item.kind in (Is.EVENT, Is.ANSWER, Is.FAILED):
+                yield self._encode(item.data)
+            if item is not None and item.final:
+                return
+            item = self._exchange.next(self._heartbeat)
+
+    def close(self) -> None:
+        """PEP 3333: called by the server at the end of the response, however it ended."""
+        self._done.set()
+        self._exchange.close()
+        if self._streams is not None:
+            self._streams.remove(self._exchange)
+
+    def watch(self, connection: socket.socket | None) -> None:
+        """Notice at once that the client hung up: WSGI itself shows it only at the second write after that."""
+        if connection is not None:
+            threading.Thread(target=self._watch, args=(connection,), name="hangup", daemon=True).start()
+
+    def _watch(self, connection: socket.socket) -> None:
+        poll = select.poll()
+        try:
+            poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+            while not self._done.is_set():
+                if poll.poll(_WATCH_SECONDS * 1000):
+                    self._exchange.close()
+                    return
+        except (OSError, ValueError):
+            self._exchange.close()  # the socket was closed under us: the stream is over
