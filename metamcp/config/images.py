@@ -143,10 +143,12 @@ def decide(allowlist: Allowlist, reference_text: str) -> Verdict:
 def familiar(reference: ImageReference) -> str:
     """The shortest text that means the same, as in ``docker images``, always with tag or digest."""
     text = reference.pinned or str(reference)
-    short = text.removeprefix(f"{DEFAULT_DOMAIN}/library/")
-    if short == text:
-        short = text.removeprefix(f"{DEFAULT_DOMAIN}/")
-    return short if parse_reference(short).repository == reference.repository else text
+    whole = (reference.domain, reference.path)
+    for prefix in (f"{DEFAULT_DOMAIN}/library/", f"{DEFAULT_DOMAIN}/"):
+        short = text.removeprefix(prefix)
+        if _split_domain(_take_apart(short)[0]) == whole:
+            return short
+    return text
 
 
 def _allowed(rule: ImageRule, index: int, reference: ImageReference) -> Verdict:

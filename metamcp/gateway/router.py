@@ -73,8 +73,9 @@ class Turn:
         else:
             self.session.send(data)
 
-    def result(self, result: bytes) -> None:
-        self._finish(jsonrpc.result_response(self.id, result))
+    def result(self, result: bytes, opened: str = "") -> None:
+        """``opened``: the id of the session that this answer opens."""
+        self._finish(jsonrpc.result_response(self.id, result), opened)
 
     def error(self, error: bytes | MetaMCPError) -> None:
         if isinstance(error, Cancelled) and self.session.transport == "sse":
@@ -84,11 +85,11 @@ class Turn:
         body = jsonrpc.encode(error.as_jsonrpc()) if isinstance(error, MetaMCPError) else error
         self._finish(jsonrpc.error_response(self.id, body))
 
-    def _finish(self, response: bytes) -> None:
+    def _finish(self, response: bytes, opened: str = "") -> None:
         self.session.finish(self.id)
         self._leave_stream()
         if self.session.transport == "http":
-            self.reply.answer(response)
+            self.reply.answer(response, opened)
         else:
             self.session.send(response)
 
@@ -250,11 +251,7 @@ class Router:
         self._relays[session.id] = Relay(session, self._reactor.clock, self._catalog.refresh)
 
         def answer() -> None:
-            result = _initialize_result(version, turn.namespace)
-            if session.transport == "http":
-                turn.reply.answer(jsonrpc.result_response(turn.id, result), session.id)
-            else:
-                turn.result(result)
+            turn.result(_initialize_result(version, turn.namespace), session.id)
 
         self._when_settled(turn.namespace, answer)
 

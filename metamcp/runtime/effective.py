@@ -6,6 +6,7 @@ what will happen and not something like it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -75,7 +76,7 @@ class Resolver:
             raise RefusedByPolicy(
                 f"{verdict.reason}; {verdict.advice}", rule="image-allowlist", advice=verdict.advice, image=run.image
             )
-        decision = self._decide(spec, run, verdict)
+        decision = self._decide(spec, _as_allowed(run, verdict), verdict)
         plan = launch.plan(
             spec,
             decision,
@@ -99,6 +100,16 @@ class Resolver:
 
     def _base(self) -> dict[str, str]:
         return {name: self.environ[name] for name in _PASSED_ON if name in self.environ}
+
+
+def _as_allowed(run: DockerRun, verdict: images.Verdict) -> DockerRun:
+    """The engine gets the very image that was allowed: the pinned digest, or the complete name. A short name such
+    as ``deadbeef`` it would take for an image id. Podman keeps its local images under other names than Docker's."""
+    if verdict.pinned:
+        return dataclasses.replace(run, image=verdict.pinned)
+    if run.program == "docker" and verdict.reference is not None:
+        return dataclasses.replace(run, image=str(verdict.reference))
+    return run
 
 
 def image_of(spec: ServerSpec) -> str | None:

@@ -27,8 +27,10 @@ _ENDPOINT = re.compile(r"(\s*)(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]*)?(\s*
 def rewrite(value: str) -> str:
     """``value`` with every loopback host replaced by ``host.docker.internal``; takes a value or ``NAME=value``."""
     core = value.strip()
+    if not core:
+        return value
     before, _, after = value.partition(core)
-    return f"{before}{_rewrite_core(core)}{after}" if core else value
+    return before + _rewrite_core(core) + after
 
 
 def rewrite_env(env: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,9 @@ def create_app(state: WebState) -> Flask:
     """An application that serves ``state.gateway``."""
     app = Flask("metamcp", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    # No redirects: several clients lose the body, the method or the key on them.
     app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
     state.install(app)
     errors.register(app)
     app.before_request(auth.check_origin)

@@ -1,0 +1,69 @@
+"""What every test has to leave behind: nothing."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_LEAVE_SECONDS = 5.0
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """No thread, no child process and no descriptor more than before, after a bounded wait."""
+    threads, children, descriptors = set(threading.enumerate()), set(_children()), _descriptors()
+    yield
+    pause, until = threading.Event(), time.monotonic() + _LEAVE_SECONDS
+    while True:
+        gc.collect()  # urllib3 closes its pooled connections when the pool is collected
+        left = [thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive()]
+        left += [f"process {pid}: {_command(pid)}" for pid in _children() if pid not in children]
+        left += sorted(_descriptors() - descriptors)
+        if not left or time.monotonic() > until:
+            break
+        pause.wait(0.02)
+    assert not left, f"left behind: {left}"
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+        except FileNotFoundError:
+            continue  # the thread ended meanwhile
+    return found
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    except FileNotFoundError:
+        return "gone"
+
+
+def _descriptors() -> set[str]:
+    """Sockets, pipes and the like; files of the interpreter and of pytest come and go by themselves."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except OSError:
+            continue
+        if target.startswith(("socket:", "pipe:", "anon_inode:[event", "anon_inode:[pidfd")):
+            found.add(f"descriptor {target}")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def environment_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator's own variables must not steer the tests."""
+    for name in list(os.environ):
+        if name.startswith("METAMCP_") or name == "WEB_CONCURRENCY":
+            monkeypatch.delenv(name)

@@ -1,0 +1,187 @@
+"""A real Docker engine for tests: the one that answers, or else a private one that is started and ended here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.image import PYTHON, image_ids, import_image
+
+ROOT = Path(__file__).resolve().parents[1]
+TAG = "metamcp-test:local"
+LABEL = "metamcp.test"
+CONTENTS = {"/misbehaving.py": ROOT / "tests/servers/misbehaving.py", "/demo.py": ROOT / "demo/server.py"}
+ANSWER_SECONDS, START_SECONDS, STOP_SECONDS = 3, 30, 20
+
+
+class NoEngine(Exception):
+    """No engine answers and none can be started here; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """``host``: what DOCKER_HOST must be. ``env``: a whole environment for subprocesses, with that DOCKER_HOST.
+
+    ``image``: a tag whose entry point is ``python3 -I -S`` and which holds /misbehaving.py and /demo.py.
+    """
+
+    host: str
+    env: Mapping[str, str]
+    image: str = TAG
+
+    def docker(self, *args: str, timeout: float = 30) -> str:
+        """The standard output of ``docker ARGS``, stripped. Raises AssertionError with its standard error."""
+        done = subprocess.run(
+            ["docker", *args], env=self.env, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        assert done.returncode == 0, f"docker {' '.join(args)}: {done.returncode}, {done.stderr.strip()}"
+        return done.stdout.strip()
+
+    def containers(self, label: str | None = None) -> list[str]:
+        """The full ids of all containers, in every state; only those with ``label`` (``key`` or ``key=value``)."""
+        wanted = ["--filter", f"label={label}"] if label else []
+        return self.docker("ps", "--all", "--quiet", "--no-trunc", *wanted).split()
+
+
+@contextmanager
+def open_engine() -> Iterator[Engine]:
+    """The running engine (DOCKER_HOST, context) or a private one, with the test image. Raises NoEngine."""
+    if shutil.which("docker") is None:
+        raise NoEngine("there is no docker command (Debian: apt-get install docker.io; newer releases: docker-cli)")
+    if answers(os.environ):
+        engine = _engine(_current_host())
+        _make_image(engine)
+        yield engine
+        return
+    with private_engine() as engine:
+        _make_image(engine)
+        yield engine
+
+
+def answers(env: Mapping[str, str]) -> bool:
+    argv = ["docker", "version", "--format", "{{.Server.Version}}"]
+    with suppress(subprocess.TimeoutExpired):
+        return subprocess.run(argv, env=env, capture_output=True, timeout=ANSWER_SECONDS, check=False).returncode == 0
+    return False
+
+
+def _engine(host: str) -> Engine:
+    return Engine(host, {**os.environ, "DOCKER_HOST": host})
+
+
+def _current_host() -> str:
+    argv = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+
+def _make_image(engine: Engine) -> None:
+    digest = hashlib.sha256((ROOT / "demo/image.py").read_bytes())
+    for path in CONTENTS.values():
+        digest.update(path.read_bytes())
+    value = digest.hexdigest()[:16]
+    if not image_ids(TAG, label=f"{LABEL}={value}", env=engine.env):
+        import_image(TAG, CONTENTS, entrypoint=[PYTHON, "-I", "-S"], labels={LABEL: value}, env=engine.env)
+
+
+# --- a private engine --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def private_engine() -> Iterator[Engine]:
+    """Starts dockerd with all its data in a folder of its own; ends it, by its own pid, and removes the folder."""
+    _refuse_where_impossible()
+    # /tmp may be in memory, where overlay2 does not work; and the path of a socket must stay under 108 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="mmcp-", dir="/var/tmp"))
+    engine = _engine(f"unix://{folder}/docker.sock")
+    with (folder / "dockerd.log").open("wb") as log:
+        daemon = subprocess.Popen(_daemon_argv(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        _wait_for(daemon, engine, folder / "dockerd.log")
+        yield engine
+    finally:
+        _end(daemon, engine, folder)
+
+
+def _refuse_where_impossible() -> None:
+    if shutil.which("dockerd") is None:
+        raise NoEngine("no engine answers, and dockerd is not installed (Debian: apt-get install docker.io iptables)")
+    if os.geteuid() != 0:
+        raise NoEngine("no engine answers, and only root can start one")
+
+
+def _daemon_argv(folder: Path) -> list[str]:
+    # setpriv: if the test run is killed, its engine goes, too.
+    paths = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
+    return ["setpriv", "--pdeathsig", "TERM", "dockerd", *paths, "-H", f"unix://{folder}/docker.sock"]
+
+
+def _wait_for(daemon: subprocess.Popen[bytes], engine: Engine, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(engine.env):
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            raise NoEngine(f"dockerd did not start:\n{log.read_text(errors='replace')[-2000:]}")
+        wait_until(lambda: daemon.poll() is not None, 0.2)
+
+
+def _end(daemon: subprocess.Popen[bytes], engine: Engine, folder: Path) -> None:
+    if daemon.poll() is None:
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            containers = engine.containers()
+            if containers:
+                engine.docker("rm", "--force", *containers, timeout=STOP_SECONDS)
+    daemon.terminate()
+    try:
+        daemon.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait(STOP_SECONDS)
+    _end_containerd(folder / "exec/containerd/containerd.pid")
+    shutil.rmtree(folder)
+
+
+def _end_containerd(pidfile: Path) -> None:
+    """dockerd ends its containerd itself, unless it was killed."""
+    if pidfile.exists() and _is_containerd(pid := int(pidfile.read_text())):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not _is_containerd(pid), STOP_SECONDS)
+
+
+def _is_containerd(pid: int) -> bool:
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "containerd"
+    return False
+
+
+# --- for the tests -----------------------------------------------------------------------------------------
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    """Asks again and again, up to a deadline; returns the last answer."""
+    deadline = time.monotonic() + seconds
+    while not (reached := true()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return reached
+
+
+def report(engine: Engine, containers: list[str]) -> str:
+    """Everything about containers that should be gone."""
+    commands = [["ps", "--all"], ["inspect", *containers], *(["logs", "--tail", "50", name] for name in containers)]
+    return "\n".join(f"$ docker {' '.join(command)}\n{_output(engine, command)}" for command in commands)
+
+
+def _output(engine: Engine, command: list[str]) -> str:
+    # Not Engine.docker: a container may go in between, and logs come on standard error as well.
+    done = subprocess.run(
+        ["docker", *command], env=engine.env, capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.stdout + done.stderr

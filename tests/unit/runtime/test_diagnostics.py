@@ -1,0 +1,320 @@
+"""Engines that are missing, refuse, hang or are something else: every answer is in time and says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metamcp.config.model import Limits
+from metamcp.errors import EngineUnavailable
+from metamcp.runtime.checks import limit_problems
+from metamcp.runtime.diagnostics import Check, accessible, report, run_checks
+from metamcp.runtime.engine import Engine
+from metamcp.runtime.labels import Identity
+
+ME = Identity("unit", "now")
+CLI = (sys.executable,)  # has --version, too
+DEADLINE = 1.0
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.bind(str(tmp_path / "docker.sock"))
+        yield sock
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> str:
+    return f"unix://{tmp_path}/docker.sock"
+
+
+@pytest.fixture
+def never_answers(listener: socket.socket) -> Iterator[None]:
+    """The kernel completes connections; nobody reads them."""
+    listener.listen(16)
+    yield
+
+
+@contextlib.contextmanager
+def answering(listener: socket.socket, serve: Callable[[socket.socket], None]) -> Iterator[None]:
+    """Serve each connection once, in one thread, until the block ends."""
+    listener.listen(16)
+
+    def run() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                serve(connection)
+
+    thread = threading.Thread(target=run, name="fake-engine")
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def answer(body: bytes, status: str = "200 OK") -> Callable[[socket.socket], None]:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(head.encode() + b"Connection: close\r\n\r\n" + body)
+
+    return serve
+
+
+def threads_end(name: str) -> None:
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def checked(host: str) -> tuple[dict[str, Any], float]:
+    begun = time.monotonic()
+    found = accessible(Engine, host, DEADLINE)
+    return found, time.monotonic() - begun
+
+
+# --- accessible --------------------------------------------------------------------------------------------
+
+
+def test_missing_socket_is_told_with_a_hint(host: str) -> None:
+    found, _ = checked(host)
+    assert found["accessible"] is False
+    assert "No such file or directory" in found["error"]
+    assert "mount its socket" in found["hint"]
+
+
+def test_refusing_socket_is_told_with_a_hint(listener: socket.socket, host: str) -> None:
+    found, _ = checked(host)  # bound, but nobody listens
+    assert "Connection refused" in found["error"]
+    assert "start the engine" in found["hint"]
+
+
+def test_engine_that_never_answers_is_given_up_in_time(never_answers: None, host: str) -> None:
+    found, seconds = checked(host)
+    assert found["accessible"] is False
+    assert "does not answer" in found["hint"]
+    assert seconds < DEADLINE + 0.5
+    threads_end("docker-check")
+
+
+def test_tcp_host_that_never_answers_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found, seconds = checked(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        threads_end("docker-check")
+    assert found["accessible"] is False
+    assert seconds < DEADLINE + 0.5
+
+
+def test_tcp_host_that_refuses_is_told_with_a_hint() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    found, _ = checked(f"tcp://127.0.0.1:{port}")
+    assert "Connection refused" in found["error"]
+
+
+def test_engine_that_trickles_bytes_is_given_up_in_time(listener: socket.socket, host: str) -> None:
+    """Each byte renews the deadline of the socket, so only the thread's own deadline holds."""
+    done = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not done.wait(0.1):
+            connection.sendall(b"x")
+
+    with answering(listener, trickle):
+        found, seconds = checked(host)
+        done.set()
+        threads_end("docker-check")
+    assert "no answer within" in found["error"]
+    assert seconds < DEADLINE + 0.5
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'"x"', b""])
+def test_other_http_server_is_not_taken_for_an_engine(listener: socket.socket, host: str, body: bytes) -> None:
+    with answering(listener, answer(body)):
+        found, _ = checked(host)
+    assert found["accessible"] is False
+    assert "not a Docker engine" in found["hint"]
+
+
+def test_socket_proxy_that_forbids_is_recognised(listener: socket.socket, host: str) -> None:
+    with answering(listener, answer(b"Request forbidden by administrative rules.", "403 Forbidden")):
+        found, _ = checked(host)
+    assert "socket proxy" in found["hint"]
+
+
+@pytest.mark.parametrize("host", ["ftp://x", "nonsense://", "unix://", "tcp://127.0.0.1:notaport"])
+def test_unusable_docker_host_is_told_with_a_hint(host: str) -> None:
+    found, _ = checked(host)
+    assert found["accessible"] is False
+    assert found["hint"]
+
+
+def test_engine_that_answers_is_accessible_with_its_version(listener: socket.socket, host: str) -> None:
+    body = {"Version": "27.0", "ApiVersion": "1.46", "Os": "linux", "Arch": "arm64"}
+    with answering(listener, answer(json.dumps(body).encode())):
+        found, _ = checked(host)
+    assert found == {
+        "accessible": True,
+        "engine": {"version": "27.0", "apiVersion": "1.46", "os": "linux", "arch": "arm64"},
+    }
+
+
+# --- run_checks --------------------------------------------------------------------------------------------
+
+
+def run(host: str, **given: Any) -> dict[str, Check]:
+    with Engine(host, timeout=0.5) as engine:
+        found = run_checks(engine, host, "image", ME, CLI, **{"deadline": 20.0, **given})
+    return {check.name: check for check in found}
+
+
+def failing(found: dict[str, Check]) -> set[str]:
+    return {name for name, check in found.items() if check.status == "fail"}
+
+
+def test_missing_socket_fails_first_and_skips_what_needs_it(host: str) -> None:
+    found = run(host)
+    assert failing(found) == {"socket"}
+    assert found["round-trip"].status == "skip"
+    assert found["docker-cli"].status == "pass"
+    assert "mount its socket" in found["socket"].hint
+
+
+def test_directory_in_place_of_the_socket_is_explained(tmp_path: Path, host: str) -> None:
+    (tmp_path / "docker.sock").mkdir()
+    found = run(host)
+    assert failing(found) == {"socket"}
+    assert "empty directory" in found["socket"].hint
+
+
+def test_denied_socket_names_group_and_fix(tmp_path: Path, listener: socket.socket, host: str) -> None:
+    def deny(path: str, seconds: float) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    found = run(host, connect=deny)
+    assert failing(found) == {"socket-permissions"}
+    gid = (tmp_path / "docker.sock").stat().st_gid
+    assert f'group_add: ["{gid}"]' in found["socket-permissions"].hint
+    assert f"group {gid}" in found["socket-permissions"].detail
+
+
+def test_refusing_engine_has_a_usable_socket(listener: socket.socket, host: str) -> None:
+    found = run(host)
+    assert failing(found) == {"engine"}
+    assert found["socket-permissions"].status == "pass"
+
+
+def test_hanging_engine_fails_after_its_deadline(never_answers: None, host: str) -> None:
+    found = run(host)
+    assert failing(found) == {"engine"}
+    assert found["engine"].seconds < 2
+
+
+def test_missing_cli_is_told_apart_from_the_engine(host: str) -> None:
+    with Engine(host, timeout=0.5) as engine:
+        found = {each.name: each for each in run_checks(engine, host, None, ME, ("/nope/docker",))}
+    assert "docker-cli" in found["docker-cli"].hint
+    assert found["docker-cli"].status == "fail"
+
+
+def test_no_time_left_is_a_failure_and_not_a_pass(host: str) -> None:
+    found = run(host, deadline=0.0)
+    assert "deadline passed" in found["socket"].detail
+    assert not any(check.status == "pass" for check in found.values())
+
+
+def test_tcp_host_has_no_socket_to_check() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    found = run(f"tcp://127.0.0.1:{port}")
+    assert found["socket"].status == "skip"
+    assert failing(found) == {"engine"}
+
+
+def test_every_failure_has_a_hint_and_the_report_is_json(host: str) -> None:
+    found = report(list(run(host).values()))
+    assert found["ok"] is False
+    assert all(check["hint"] for check in found["checks"] if check["status"] == "fail")
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_report_without_failures_is_ok() -> None:
+    assert report([Check("a", "pass", 0.12345, ""), Check("b", "skip", 0.0, "nothing to do")]) == {
+        "ok": True,
+        "checks": [
+            {"name": "a", "status": "pass", "seconds": 0.123, "detail": "", "hint": ""},
+            {"name": "b", "status": "skip", "seconds": 0.0, "detail": "nothing to do", "hint": ""},
+        ],
+    }
+
+
+# --- limits ------------------------------------------------------------------------------------------------
+
+GOOD = {
+    "Memory": Limits().memory,
+    "MemorySwap": Limits().memory,
+    "NanoCpus": 1_000_000_000,
+    "PidsLimit": 256,
+    "CapDrop": ["ALL"],
+    "ReadonlyRootfs": True,
+    "SecurityOpt": ["no-new-privileges"],
+}
+
+
+def test_container_with_every_limit_has_no_problem() -> None:
+    assert limit_problems({"HostConfig": GOOD}, Limits()) == []
+
+
+@pytest.mark.parametrize("key", GOOD)
+def test_each_limit_that_is_missing_is_named(key: str) -> None:
+    problems = limit_problems({"HostConfig": {**GOOD, key: None}}, Limits())
+    assert len(problems) == 1
+    assert (key if key != "SecurityOpt" else "no-new-privileges") in problems[0]
+
+
+# --- the engine's client -----------------------------------------------------------------------------------
+
+
+def test_closed_engine_refuses_further_calls(host: str) -> None:
+    engine = Engine(host)
+    engine.close()
+    with pytest.raises(EngineUnavailable, match="closed"):
+        engine.ping()
+
+
+def test_subscription_to_a_silent_engine_fails_in_time(never_answers: None, host: str) -> None:
+    begun = time.monotonic()
+    with Engine(host, timeout=0.5) as engine, pytest.raises(EngineUnavailable) as caught:
+        engine.events({})
+    assert caught.value.hint
+    assert time.monotonic() - begun < 3
+
+
+def test_engine_that_comes_back_is_used_again(tmp_path: Path, host: str) -> None:
+    with Engine(host, timeout=2.0) as engine:
+        with pytest.raises(EngineUnavailable):
+            engine.version()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.bind(str(tmp_path / "docker.sock"))
+            with answering(sock, answer(b'{"Version": "28", "ApiVersion": "1.50"}')):
+                assert engine.version().version == "28"
