@@ -76,7 +76,8 @@ class Worker(GeventPyWSGIWorker):
     def _drain(self):
         from metamcp.web.state import web_state  # noqa: PLC0415
 
-        web_state(self.wsgi).streams.drain()
+        if app := getattr(self, "wsgi", None):  # told to end before it had loaded the application
+            web_state(app).streams.drain()
 
 
 worker_class = Worker

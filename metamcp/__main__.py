@@ -17,8 +17,9 @@ from metamcp.config.loader import load
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid, MetaMCPError
 from metamcp.factory import core
-from metamcp.runtime import diagnostics, launch
-from metamcp.runtime.effective import Effective
+from metamcp.runtime.command import launch
+from metamcp.runtime.command.effective import Effective
+from metamcp.runtime.diagnosis import diagnostics
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
 from metamcp.telemetry import logs

@@ -32,7 +32,7 @@ class Outflow:
 
     def write(self, data: bytes) -> None:
         """Queue ``data``; it leaves at the end of this turn, or when the descriptor can take it."""
-        if self._closed:
+        if self._closed or not data:
             return
         self._chunks.append(data)
         self._pending += len(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -33,9 +34,11 @@ class Workers:
         return True
 
     def close(self, timeout: float = 5.0) -> None:
-        """Finish what is queued, then end the threads; each is waited for at most ``timeout`` seconds."""
+        """Finish what is queued, then end the threads; each is waited for at most ``timeout`` seconds, and left
+        behind when its job does not end."""
         for _ in self._threads:
-            self._queue.put(None, timeout=timeout)
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=timeout)
         for thread in self._threads:
             thread.join(timeout)
 

@@ -130,8 +130,7 @@ class ClientSession:
     def expire(self, now: float, error: MetaMCPError) -> None:
         """Answer questions that the client left open for too long: a silent client must not hang a server."""
         for identifier, question in tuple(self._peer.sent.items()):
-            if now >= question.deadline:
-                del self._peer.sent[identifier]
+            if now >= question.deadline and self._peer.sent.pop(identifier, None) is not None:
                 question.on_answer(None, jsonrpc.encode(error.as_jsonrpc()))
 
     def close(self, reason: str, error: MetaMCPError) -> None:

@@ -25,9 +25,10 @@ from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.operators import Body, Question, answer
 from metamcp.gateway.router import Router
 from metamcp.gateway.snapshot import Snapshot
-from metamcp.runtime import diagnostics, overview, reaper
+from metamcp.runtime import reaper
 from metamcp.runtime.child import Grace
-from metamcp.runtime.effective import Resolver, image_of
+from metamcp.runtime.command.effective import Resolver, image_of
+from metamcp.runtime.diagnosis import diagnostics, overview
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity

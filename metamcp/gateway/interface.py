@@ -100,7 +100,7 @@ class Exchange(Protocol):
     """The web tier's end of one request."""
 
     def next(self, timeout: float) -> Outbound | None:
-        """The next item, or None after ``timeout`` seconds of silence. After the final item: FAILED again."""
+        """The next item, or None after ``timeout`` seconds of silence. After the final item: ENDED."""
 
     def close(self) -> None:
         """The HTTP client is gone, or the answer is complete. Idempotent."""

@@ -63,7 +63,8 @@ class LinkClient:
         data = encode(frame)
         with self._sending:
             connection = self._socket
-            if connection is None:
+            # An exchange that failed with an earlier connection must not begin on this one.
+            if connection is None or (isinstance(frame, Open) and frame.stream not in self._exchanges):
                 return False
             try:
                 connection.sendall(data)
@@ -110,7 +111,8 @@ class LinkClient:
 
     def _read(self, connection: socket.socket) -> None:
         reader = FrameReader()
-        while chunk := connection.recv(_CHUNK):
+        # ``close`` cannot hang up a connection that was made at the same moment.
+        while not self._ending.is_set() and (chunk := connection.recv(_CHUNK)):
             for frame in reader.feed(chunk):
                 if isinstance(frame, Item):
                     self._deliver(frame)
@@ -120,7 +122,7 @@ class LinkClient:
         if exchange is None:
             return
         if item.outbound.final:
-            del self._exchanges[item.stream]
+            self._exchanges.pop(item.stream, None)  # its owner may close it at the same moment
         if not exchange.put(item.outbound):
             self._give_up(item.stream)
 

@@ -83,6 +83,6 @@ class FrameReader:
 def _decode(data: bytes) -> Frame:
     try:
         frame: Frame = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise FrameInvalid(f"not a frame: {error}") from error
     return frame

@@ -107,6 +107,8 @@ class _Worker:
             self._on_frame(frame)
 
     def _on_frame(self, frame: object) -> None:
+        if self._closed:
+            return  # by an earlier frame of the same chunk
         if isinstance(frame, Open):
             self._begin(frame.stream, frame.request)
         elif isinstance(frame, Close) and (reply := self._replies.pop(frame.stream, None)):

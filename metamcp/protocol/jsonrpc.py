@@ -6,6 +6,7 @@ what the gateway does not change leaves it byte for byte as it came: big integer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -41,6 +42,12 @@ _envelope = msgspec.json.Decoder(Message)
 _object = msgspec.json.Decoder(JsonObject)
 _array = msgspec.json.Decoder(list[Raw])
 
+# An escaped pair, or any other escape: kept. Half of a pair alone: replaced.
+_HALVES = re.compile(
+    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
 
 def parse(data: bytes) -> Message:
     """Decode one message (JSON-RPC 2.0, sections 4 and 5; MCP, Base Protocol: an id is a string or an integer).
@@ -48,13 +55,37 @@ def parse(data: bytes) -> Message:
     Raises ParseError (not JSON) or InvalidRequest (JSON, but no message).
     """
     try:
-        message = _envelope.decode(data)
+        message = _decode(data)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"not a JSON-RPC 2.0 message: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ParseError(f"the body is not JSON: {error}") from error
     _check(message)
     return message
+
+
+def _decode(data: bytes) -> Message:
+    """Text that is not Unicode is mended with U+FFFD. Servers that cut a long string in the middle of a character
+    send such text: refusing it would leave their call without an answer, and not every reader survives it."""
+    if not data.isascii():
+        data = _utf8(data)
+    try:
+        return _envelope.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if b"\\ud" not in data.lower():
+            raise
+        return _envelope.decode(_HALVES.sub(lambda found: found[1] or rb"\ufffd", data))
+
+
+def _utf8(data: bytes) -> bytes:
+    # The envelope's decoder does not look into strings of raw members.
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace").encode()
+    return data
 
 
 def _check(message: Message) -> None:
@@ -77,7 +108,8 @@ def valid_id(identifier: bytes) -> bool:
 
 def id_key(identifier: bytes) -> bytes:
     """Equal for equal ids, whatever escapes they were written with; ``1`` and ``"1"`` differ."""
-    return _encode(msgspec.json.decode(identifier)) if b"\\" in identifier else identifier
+    escaped = identifier[:1] == b'"' and b"\\" in identifier
+    return _encode(msgspec.json.decode(identifier)) if escaped else identifier
 
 
 def decode_object(raw: Raw | bytes, what: str = "params") -> JsonObject:
@@ -86,7 +118,7 @@ def decode_object(raw: Raw | bytes, what: str = "params") -> JsonObject:
         return {}
     try:
         return _object.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidParams(f"{what} must be an object: {error}") from error
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from metamcp.concurrency.outflow import Outflow
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.errors import MetaMCPError
-from metamcp.runtime.launch import LaunchPlan
+from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.states import ChildState, may_follow
 from metamcp.telemetry import logs
 

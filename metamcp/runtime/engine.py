@@ -24,7 +24,7 @@ from docker.utils import version_lt
 
 from metamcp.errors import EngineUnavailable
 from metamcp.runtime import facts
-from metamcp.runtime.advice import advice, plain_text, socket_path
+from metamcp.runtime.diagnosis.advice import advice, plain_text, socket_path
 from metamcp.runtime.events import EventStream
 
 # Everything that the SDK raises: what requests raises is an OSError, what cannot be decoded a ValueError, and an

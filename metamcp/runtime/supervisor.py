@@ -10,7 +10,7 @@ from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, EngineUnavailable, MetaMCPError, ServerUnavailable
 from metamcp.runtime.child import Child, Grace
-from metamcp.runtime.launch import LaunchPlan
+from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.telemetry import logs
 
 Launcher = Callable[[ServerSpec, str], LaunchPlan]
@@ -84,8 +84,8 @@ class Supervisor:
         except MetaMCPError as error:
             failure = error
             self._reactor.call_soon(lambda: child.fail(failure))
-        except OSError as error:
-            text = f"cannot start {spec.command!r}: {error.strerror or error}"
+        except (OSError, ValueError) as error:  # ValueError: a NUL, or half a character, in an argument
+            text = f"cannot start {spec.command!r}: {getattr(error, 'strerror', None) or error}"
             self._reactor.call_soon(lambda: child.fail(ServerUnavailable(text, server=spec.name, reason=text)))
         else:
             self._reactor.call_soon(lambda: child.adopt(plan, process))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -32,10 +33,16 @@ class Redactor:
     """Knows the values that must never be shown. Shared by every handler of this process."""
 
     def __init__(self) -> None:
-        self._secrets: frozenset[str] = frozenset()
+        self._secrets: tuple[str, ...] = ()
+        self._adding = threading.Lock()  # servers start on several threads at once
 
     def add(self, values: Iterable[str]) -> None:
-        self._secrets |= {value for value in values if len(value) >= _MIN_SECRET}
+        """Each value as it is, and as it looks once a line's formatter has quoted it. The longest comes first:
+        a secret that contains another one is then masked whole."""
+        found = {value for value in values if len(value) >= _MIN_SECRET}
+        found |= {json.dumps(value)[1:-1] for value in found}
+        with self._adding:
+            self._secrets = tuple(sorted({*self._secrets, *found}, key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
@@ -86,4 +93,4 @@ def _stamp(record: logging.LogRecord) -> str:
 
 def _plain(value: Any) -> str:
     text = str(value)
-    return json.dumps(text) if not text or any(char in text for char in ' "\n=') else text
+    return text if text.isprintable() and text and not any(char in text for char in ' "=') else json.dumps(text)

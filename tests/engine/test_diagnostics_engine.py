@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from metamcp.config.model import Allowance, Allowlist, GatewayConfig, ImageRule, Limits, ServerSpec
-from metamcp.runtime.diagnostics import Check, accessible, info, report, run_checks
+from metamcp.runtime.diagnosis.diagnostics import Check, accessible, info, report, run_checks
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import INSTANCE, Identity, container_labels, container_name
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamcp.runtime.localhost import rewrite, rewrite_env
+from metamcp.runtime.command.localhost import rewrite, rewrite_env
 
 _H = "host.docker.internal"
 

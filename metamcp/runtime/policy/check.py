@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from metamcp.config.model import Allowance, ImageRule, ServerSpec
-from metamcp.runtime.command import DockerRun
-from metamcp.runtime.localhost import HOST_GATEWAY
-from metamcp.runtime.policy_limits import DEFAULT_SHM, ULIMITS, cpus_limit
+from metamcp.runtime.command.grammar import DockerRun
+from metamcp.runtime.command.localhost import HOST_GATEWAY
+from metamcp.runtime.policy.limits import DEFAULT_SHM, ULIMITS, cpus_limit
 
 _EXACTLY: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "interactive": ("true",), "rm": ("true",), "init": ("true",), "cap-drop": ("ALL",), "log-driver": ("none",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from metamcp.runtime.policy_case import WIDEN, Case, refuse
+from metamcp.runtime.policy.case import WIDEN, Case, refuse
 
 # The system's own. A bind root strictly below one of them is an explicit choice, /run/mydata for example.
 SYSTEM = (

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from metamcp.config.model import Allowance, ImageRule, Limits, ServerSpec
 from metamcp.errors import CommandInvalid, RefusedByPolicy
-from metamcp.runtime import policy_flags
-from metamcp.runtime.command import DockerRun, emit, parse
-from metamcp.runtime.policy import Decision, decide
-from metamcp.runtime.policy_check import obeys
-from metamcp.runtime.run_flags import RUN, RUN_FLAGS
+from metamcp.runtime.command.flags import RUN, RUN_FLAGS
+from metamcp.runtime.command.grammar import DockerRun, emit, parse
+from metamcp.runtime.policy import flags
+from metamcp.runtime.policy.check import obeys
+from metamcp.runtime.policy.decide import Decision, decide
 
 MIB = 1024 * 1024
 ROOTS = ("/srv/data", "/run/mine")
@@ -295,7 +295,7 @@ def test_every_flag_is_thought_about(flag: str) -> None:
 
 
 def test_tables_of_the_policy_do_not_overlap() -> None:
-    kept, dropped, refused = policy_flags.KEPT, set(policy_flags.DROPPED), set(policy_flags.REFUSED)
+    kept, dropped, refused = flags.KEPT, set(flags.DROPPED), set(flags.REFUSED)
     assert not kept & dropped and not kept & refused and not dropped & refused
     assert kept | dropped | refused <= set(RUN.longs)
 

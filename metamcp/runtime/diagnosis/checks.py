@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from metamcp.config.model import Limits
-from metamcp.runtime.advice import advice, socket_group, socket_path
+from metamcp.runtime.diagnosis.advice import advice, socket_group, socket_path
+from metamcp.runtime.diagnosis.probe import ProbeOrder, ProbeRun, cli_environment, run_probe
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import INSTANCE, Identity
-from metamcp.runtime.probe import ProbeOrder, ProbeRun, cli_environment, run_probe
 from metamcp.runtime.reaper import orphans
 
 _CONNECT_SECONDS = 2.0

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from metamcp.config.model import Allowance, ImageRule, ServerSpec
-from metamcp.runtime import policy_env, policy_hardening, policy_limits, policy_mounts, policy_network
-from metamcp.runtime.command import DockerRun
-from metamcp.runtime.policy_case import Case, Decision, Part, Step, joined, refuse
-from metamcp.runtime.policy_flags import rule_plain
+from metamcp.runtime.command.grammar import DockerRun
+from metamcp.runtime.policy import env, hardening, limits, mounts, network
+from metamcp.runtime.policy.case import Case, Decision, Part, Step, joined, refuse
+from metamcp.runtime.policy.flags import rule_plain
 
 __all__ = ["Decision", "Step", "decide"]
 
 _OWNED = (
-    policy_env.OWNED | policy_hardening.OWNED | policy_limits.OWNED | policy_mounts.OWNED | policy_network.OWNED
+    env.OWNED | hardening.OWNED | limits.OWNED | mounts.OWNED | network.OWNED
 )  # fmt: skip
 
 
@@ -38,20 +38,20 @@ def decide(
     """
     case = Case(spec, rule.allow if rule else Allowance(), bind_roots, realpath, host_gateway)
     _refuse_outright(case, run, rule)
-    rewrites = host_gateway and not policy_network.is_cut_off(policy_network.final_networks(case, run))
+    rewrites = host_gateway and not network.is_cut_off(network.final_networks(case, run))
     judged = joined(_parts(case, run, rewrites))
-    command, pointed = policy_env.rewrite_command(run, rewrites)
+    command, pointed = env.rewrite_command(run, rewrites)
     return Decision(replace(run, options=judged.options, command=command), judged.steps + pointed, rewrites)
 
 
 def _parts(case: Case, run: DockerRun, rewrites: bool) -> tuple[Part, ...]:
     return (
         rule_plain(case, run, _OWNED),
-        policy_hardening.rule_hardening(case, run),
-        policy_limits.rule_limits(case, run),
-        policy_mounts.rule_mounts(case, run),
-        policy_network.rule_network(case, run),
-        policy_env.rule_env(case, run, rewrites),
+        hardening.rule_hardening(case, run),
+        limits.rule_limits(case, run),
+        mounts.rule_mounts(case, run),
+        network.rule_network(case, run),
+        env.rule_env(case, run, rewrites),
     )
 
 

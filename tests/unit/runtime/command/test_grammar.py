@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metamcp.errors import CommandInvalid
-from metamcp.runtime.command import DockerRun, emit, is_container_command, parse
-from metamcp.runtime.run_flags import GLOBAL, GLOBAL_FLAGS, RUN, RUN_FLAGS, FlagSet
+from metamcp.runtime.command.flags import GLOBAL, GLOBAL_FLAGS, RUN, RUN_FLAGS, FlagSet
+from metamcp.runtime.command.grammar import DockerRun, emit, is_container_command, parse
 
 # --- which commands ----------------------------------------------------------------------------------------
 

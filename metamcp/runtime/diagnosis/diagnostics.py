@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from metamcp.config.model import Limits
 from metamcp.errors import EngineUnavailable
-from metamcp.runtime.advice import advice
-from metamcp.runtime.checks import STEPS, CheckFailedError, NotApplicableError, Scene, Step, connect_unix
+from metamcp.runtime.diagnosis.advice import advice
+from metamcp.runtime.diagnosis.checks import STEPS, CheckFailedError, NotApplicableError, Scene, Step, connect_unix
+from metamcp.runtime.diagnosis.overview import info, version_json
+from metamcp.runtime.diagnosis.probe import PYTHON_ECHO
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
-from metamcp.runtime.overview import info, version_json
-from metamcp.runtime.probe import PYTHON_ECHO
 
 __all__ = ["Check", "accessible", "info", "report", "run_checks"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from metamcp.errors import CommandInvalid
-from metamcp.runtime.run_flags import GLOBAL, RUN, Flag, FlagSet
+from metamcp.runtime.command.flags import GLOBAL, RUN, Flag, FlagSet
 
 Program = Literal["docker", "podman"]
 Options = tuple[tuple[str, str], ...]

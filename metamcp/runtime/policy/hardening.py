@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metamcp.runtime.command import DockerRun
-from metamcp.runtime.policy_case import WIDEN, Case, Part, Step, joined, part, refuse
+from metamcp.runtime.command.grammar import DockerRun
+from metamcp.runtime.policy.case import WIDEN, Case, Part, Step, joined, part, refuse
 
 FORCED_ON = {
     "interactive": "MCP over stdio needs an open stdin",

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metamcp.config.model import ServerSpec
-from metamcp.runtime.command import DockerRun, emit
-from metamcp.runtime.env_names import channel
-from metamcp.runtime.localhost import rewrite, rewrite_env
-from metamcp.runtime.policy_case import Decision
+from metamcp.runtime.command.env_names import channel
+from metamcp.runtime.command.grammar import DockerRun, emit
+from metamcp.runtime.command.localhost import rewrite, rewrite_env
+from metamcp.runtime.policy.case import Decision
 
 MASK = "***"
 

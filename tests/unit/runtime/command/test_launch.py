@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from metamcp.config.model import ImageRule, ServerSpec
 from metamcp.errors import RefusedByPolicy
-from metamcp.runtime.command import parse
-from metamcp.runtime.launch import LaunchPlan, masked, plan, process_plan
-from metamcp.runtime.policy import Decision, decide
+from metamcp.runtime.command.grammar import parse
+from metamcp.runtime.command.launch import LaunchPlan, masked, plan, process_plan
+from metamcp.runtime.policy.decide import Decision, decide
 
 ENGINE = {"PATH": "/bin", "HOME": "/home/gateway", "DOCKER_HOST": "unix:///x", "LANG": "C"}
 _NAMES = ["A", "B_2", "HOME", "Path", "LANG", "https_proxy", "GOGC"]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from metamcp.config.model import Allowance
-from metamcp.runtime.command import DockerRun
-from metamcp.runtime.policy_case import WIDEN, Case, Part, Step, effective, joined, part, refuse
-from metamcp.runtime.run_flags import RUN
+from metamcp.runtime.command.flags import RUN
+from metamcp.runtime.command.grammar import DockerRun
+from metamcp.runtime.policy.case import WIDEN, Case, Part, Step, effective, joined, part, refuse
 
 # They shape what happens inside the container, or only restrict it.
 KEPT = frozenset({

@@ -8,8 +8,8 @@ from typing import Literal, NoReturn
 
 from metamcp.config.model import Allowance, ServerSpec
 from metamcp.errors import RefusedByPolicy
-from metamcp.runtime.command import DockerRun, Options
-from metamcp.runtime.run_flags import RUN
+from metamcp.runtime.command.flags import RUN
+from metamcp.runtime.command.grammar import DockerRun, Options
 
 Action = Literal["added", "kept", "dropped", "rewritten"]
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from metamcp.config import images, secrets
 from metamcp.config.model import Allowlist, ServerSpec
 from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy
-from metamcp.runtime import launch, policy
-from metamcp.runtime.command import DockerRun, is_container_command, parse
+from metamcp.runtime.command import launch
+from metamcp.runtime.command.grammar import DockerRun, is_container_command, parse
+from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.labels import Identity, container_labels, container_name
-from metamcp.runtime.launch import LaunchPlan
-from metamcp.runtime.policy import Decision
+from metamcp.runtime.policy import decide as policy
+from metamcp.runtime.policy.decide import Decision
 from metamcp.telemetry import logs
 
 _SHORT = 8

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from metamcp.runtime.command import DockerRun
-from metamcp.runtime.env_names import check_name
-from metamcp.runtime.localhost import rewrite, rewrite_variable
-from metamcp.runtime.policy_case import Case, Part, Step, joined, part
+from metamcp.runtime.command.env_names import check_name
+from metamcp.runtime.command.grammar import DockerRun
+from metamcp.runtime.command.localhost import rewrite, rewrite_variable
+from metamcp.runtime.policy.case import Case, Part, Step, joined, part
 
 OWNED = frozenset({"env"})
 

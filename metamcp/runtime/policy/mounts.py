@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from metamcp.runtime.bind_paths import approved_source, is_below
-from metamcp.runtime.command import DockerRun
-from metamcp.runtime.policy_case import WIDEN, Action, Case, Part, Step, joined, part, refuse
-from metamcp.runtime.policy_limits import size_in_bytes
+from metamcp.runtime.command.grammar import DockerRun
+from metamcp.runtime.policy.bind_paths import approved_source, is_below
+from metamcp.runtime.policy.case import WIDEN, Action, Case, Part, Step, joined, part, refuse
+from metamcp.runtime.policy.limits import size_in_bytes
 
 OWNED = frozenset({"volume", "mount", "tmpfs", "read-only"})
 

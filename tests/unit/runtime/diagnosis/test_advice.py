@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamcp.runtime.advice import advice, plain_text, socket_group, socket_path
+from metamcp.runtime.diagnosis.advice import advice, plain_text, socket_group, socket_path
 
 HOST = "unix:///var/run/docker.sock"
 

@@ -8,8 +8,8 @@ from decimal import ROUND_DOWN, Decimal
 from types import MappingProxyType
 
 from metamcp.config.model import Limits
-from metamcp.runtime.command import DockerRun
-from metamcp.runtime.policy_case import WIDEN, Case, Part, Step, effective, joined, part, refuse
+from metamcp.runtime.command.grammar import DockerRun
+from metamcp.runtime.policy.case import WIDEN, Case, Part, Step, effective, joined, part, refuse
 
 OWNED = frozenset({"memory", "memory-swap", "cpus", "pids-limit", "shm-size", "ulimit"})
 

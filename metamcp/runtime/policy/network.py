@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from metamcp.runtime.command import DockerRun
-from metamcp.runtime.localhost import HOST_GATEWAY
-from metamcp.runtime.policy_case import WIDEN, Action, Case, Part, Step, part, refuse
+from metamcp.runtime.command.grammar import DockerRun
+from metamcp.runtime.command.localhost import HOST_GATEWAY
+from metamcp.runtime.policy.case import WIDEN, Action, Case, Part, Step, part, refuse
 
 OWNED = frozenset({"network", "network-alias", "ip", "ip6", "link-local-ip", "add-host"})
 

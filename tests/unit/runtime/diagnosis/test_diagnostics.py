@@ -16,8 +16,8 @@ import pytest
 
 from metamcp.config.model import Limits
 from metamcp.errors import EngineUnavailable
-from metamcp.runtime.checks import limit_problems
-from metamcp.runtime.diagnostics import Check, accessible, report, run_checks
+from metamcp.runtime.diagnosis.checks import limit_problems
+from metamcp.runtime.diagnosis.diagnostics import Check, accessible, report, run_checks
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
 

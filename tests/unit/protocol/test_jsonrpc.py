@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metamcp.errors import InvalidParams, InvalidRequest, ParseError
+from metamcp.protocol import jsonrpc
+
+# JSON as text, so that every way of writing a value is met: spaces, escapes, numbers of any size.
+spaces = st.sampled_from(["", " ", "\t", "  ", "\n", "\r\n "])
+pieces = st.one_of(
+    st.characters(exclude_categories=["Cs"], exclude_characters='"\\', min_codepoint=0x20),
+    st.sampled_from(["\u200d", "\u00a0", "\u3000", "\u2028", "\ufeff", "😀", "e\u0301"]),
+    st.sampled_from([r"\ud83d\ude00", r"\u200d", r"\u0000", r"\n", r"\/", r"\"", r"\\", r"\\ud800", r"\uFFFD"]),
+)
+strings = st.lists(pieces, max_size=6).map(lambda parts: '"' + "".join(parts) + '"')
+numbers = st.sampled_from(["0", "-0", "1.50", "1e5", "1E+400", "-1e-999", "9" * 400, "-" + "12" * 200, "0.1" + "0" * 30])
+scalars = st.one_of(strings, numbers, st.sampled_from(["null", "true", "false"]))
+
+
+def listed(parts: list[tuple[str, str]], ends: str) -> str:
+    return ends[0] + ",".join(space + part + space for space, part in parts) + ends[1]
+
+
+def objects_of(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    member = st.tuples(strings, spaces, values).map(lambda parts: f"{parts[0]}:{parts[1]}{parts[2]}")
+    return st.lists(st.tuples(spaces, member), max_size=4).map(lambda parts: listed(parts, "{}"))
+
+
+def containers_of(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    arrays = st.lists(st.tuples(spaces, values), max_size=4).map(lambda parts: listed(parts, "[]"))
+    return arrays | objects_of(values)
+
+
+values = st.recursive(scalars, containers_of, max_leaves=12)
+ids = strings.map(str.encode) | st.integers().map(lambda number: b"%d" % number)
+
+
+def message(**members: str) -> bytes:
+    inside = "".join(f',"{name}":{text}' for name, text in members.items())
+    return f'{{"jsonrpc":"2.0"{inside}}}'.encode()
+
+
+@given(objects_of(values), ids)
+def test_params_and_id_of_a_request_are_emitted_byte_for_byte(params: str, identifier: bytes) -> None:
+    sent = jsonrpc.request(identifier, "tools/call", params.encode())
+    got = jsonrpc.parse(sent)
+    assert (got.kind, got.method) == ("request", "tools/call")
+    assert jsonrpc.request(bytes(got.id), got.method or "", bytes(got.params)) == sent
+
+
+@given(values)
+def test_result_of_any_value_is_emitted_byte_for_byte(value: str) -> None:
+    sent = jsonrpc.result_response(b"7", value.encode())
+    got = jsonrpc.parse(sent)
+    assert got.kind == "response"
+    assert jsonrpc.result_response(bytes(got.id), bytes(got.result)) == sent
+
+
+@given(objects_of(values))
+def test_error_of_a_server_is_emitted_byte_for_byte(error: str) -> None:
+    sent = jsonrpc.error_response(b'"x"', error.encode())
+    assert jsonrpc.error_response(b'"x"', bytes(jsonrpc.parse(sent).error)) == sent
+
+
+@given(st.dictionaries(st.text("abcé\u200d", max_size=4), values, max_size=5))
+def test_decoded_object_keeps_order_and_the_bytes_of_its_members(members: dict[str, str]) -> None:
+    text = "{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in members.items()) + "}"
+    decoded = jsonrpc.decode_object(text.encode())
+    expected = [(name, value.encode()) for name, value in members.items()]
+    assert [(name, bytes(raw)) for name, raw in decoded.items()] == expected
+    again = jsonrpc.decode_object(jsonrpc.encode(decoded))
+    assert [(name, bytes(raw)) for name, raw in again.items()] == expected
+
+
+@given(st.lists(values, max_size=5))
+def test_decoded_array_keeps_the_bytes_of_its_members(items: list[str]) -> None:
+    decoded = jsonrpc.decode_array(("[" + " , ".join(items) + "]").encode(), "tools")
+    assert [bytes(raw) for raw in decoded] == [item.encode() for item in items]
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (rb"\ud800", rb"\ufffd"),
+        (rb"cut \uD83D", rb"cut \ufffd"),
+        (rb"\ude00\ud83d", rb"\ufffd\ufffd"),
+        (rb"\ud83d\ud83d\ude00", rb"\ufffd\ud83d\ude00"),
+        (rb"\ud83dA", rb"\ufffdA"),
+        (rb"\\\udfff", rb"\\\ufffd"),
+        (rb"\ud800 \\ud800", rb"\ufffd \\ud800"),
+        (b"latin \xe9", b"latin \xef\xbf\xbd"),
+        ("cut 😀".encode()[:-1], b"cut \xef\xbf\xbd"),
+    ],
+)
+def test_text_that_is_not_unicode_is_mended_and_its_message_kept(text: bytes, mended: bytes) -> None:
+    sent = jsonrpc.result_response(b"1", b'{"text": "' + text + b'", "n": 1.0}')
+    assert bytes(jsonrpc.parse(sent).result) == b'{"text": "' + mended + b'", "n": 1.0}'
+
+
+@given(st.text(st.characters(categories=["Cs", "L"]), max_size=20), st.booleans())
+def test_mended_text_is_what_a_lenient_reader_reads(text: str, upper: bool) -> None:
+    written = "".join(f"\\u{ord(char):04{'X' if upper else 'x'}}" if ord(char) < 0x10000 else char for char in text)
+    got = jsonrpc.parse(message(id="1", result=f'"{written}"'))
+    lenient: str = json.loads(f'"{written}"')
+    expected = "".join("\ufffd" if 0xD800 <= ord(char) < 0xE000 else char for char in lenient)
+    assert jsonrpc.decode_string(got.result, "result") == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"Server started on port 3000",
+        message(id="1", method='"m"') + b" {}",
+        message(id="01", method='"m"'),
+        message(id="1", result='"\x01"'),
+        message(id="1", result=r'"\ud8"'),
+        message(id="1", result=r'"\ud800'),
+        message(id="1", result="NaN"),
+        b"\xef\xbb\xbf" + message(id="1", method='"m"'),
+        message(id="1", method='"m"', params='{"a":' + "[" * 100_000 + "]" * 100_000 + "}"),
+        message(id="1", method='"m"', params='{"a":' + "[" * 1_000_000),
+    ],
+    ids=lambda body: body[:60],
+)
+def test_body_that_is_not_json_is_a_parse_error(body: bytes) -> None:
+    with pytest.raises(ParseError):
+        jsonrpc.parse(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"jsonrpc":"1.0","id":1,"method":"m"}',
+        message(id="1"),
+        message(result="{}"),
+        message(id="1", method="5"),
+        message(id="null", method='"m"'),
+        message(id="1.5", method='"m"'),
+        message(id="1e3", method='"m"'),
+        message(id="true", method='"m"'),
+        message(id="[1]", method='"m"'),
+        message(id="1", method='"m"', params="[1]"),
+        message(id="1", method='"m"', params="null"),
+        message(id="1", method='"m"', params='"text"'),
+    ],
+)
+def test_json_that_is_no_message_is_an_invalid_request(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        jsonrpc.parse(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (message(id="1", method='"ping"'), "request"),
+        (message(method='"notifications/initialized"'), "notification"),
+        (message(id="1", result="null"), "response"),
+        (message(id="null", error='{"code":-32700,"message":"?"}'), "response"),
+        (message(id='"a"', method='"m"', extra="[1]"), "request"),
+    ],
+)
+def test_members_decide_the_kind_of_a_message(body: bytes, kind: str) -> None:
+    assert jsonrpc.parse(body).kind == kind
+
+
+def test_absent_member_is_empty_and_null_is_not() -> None:
+    got = jsonrpc.parse(message(id="1", result="null"))
+    assert (bytes(got.result), bytes(got.error), bytes(got.params)) == (b"null", b"", b"")
+
+
+@given(st.text(max_size=8))
+def test_ids_with_the_same_text_have_the_same_key_however_they_are_escaped(text: str) -> None:
+    ascii_only = json.dumps(text).encode()
+    every_escape = '"' + "".join(f"\\u{unit:04x}" for unit in utf16(text)) + '"'
+    plain = json.dumps(text, ensure_ascii=False).encode()
+    assert len({jsonrpc.id_key(key) for key in (ascii_only, every_escape.encode(), plain)}) == 1
+
+
+@given(st.text(max_size=8), st.text(max_size=8))
+def test_ids_with_other_text_have_other_keys(one: str, other: str) -> None:
+    keys = [jsonrpc.id_key(json.dumps(text).encode()) for text in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other)
+
+
+def utf16(text: str) -> list[int]:
+    data = text.encode("utf-16-be")
+    return [int.from_bytes(data[place : place + 2]) for place in range(0, len(data), 2)]
+
+
+@given(st.integers())
+def test_number_and_string_of_the_same_digits_are_different_ids(number: int) -> None:
+    assert jsonrpc.id_key(b"%d" % number) != jsonrpc.id_key(b'"%d"' % number)
+    assert jsonrpc.valid_id(b"%d" % number)
+
+
+def test_key_of_something_that_is_no_id_is_itself() -> None:
+    nested = b"[" * 5000 + rb'"\n"' + b"]" * 5000
+    assert jsonrpc.id_key(nested) == nested
+
+
+@pytest.mark.parametrize("raw", [b"[]", b'"a"', b"null", b'{"a":', b"{" * 9, b'{"\xff":1}', b'{"a":' * 5000])
+def test_decode_object_refuses_anything_else(raw: bytes) -> None:
+    with pytest.raises(InvalidParams, match="arguments must be an object"):
+        jsonrpc.decode_object(raw, "arguments")
+
+
+def test_absent_object_is_empty() -> None:
+    assert jsonrpc.decode_object(b"") == jsonrpc.decode_object(jsonrpc.Raw(b"")) == {}
+
+
+@pytest.mark.parametrize("raw", [b"{}", b"", b"[1,", b"[" * 5000])
+def test_decode_array_refuses_anything_else(raw: bytes) -> None:
+    with pytest.raises(InvalidParams, match="tools must be an array"):
+        jsonrpc.decode_array(raw, "tools")
+
+
+@pytest.mark.parametrize("raw", [None, b"", jsonrpc.Raw(b""), b"1", b"null", b'"\xff"', rb'"\ud800"', b'"a'])
+def test_decode_string_refuses_anything_else(raw: jsonrpc.Raw | bytes | None) -> None:
+    with pytest.raises(InvalidParams, match="name must be a string"):
+        jsonrpc.decode_string(raw, "name")
+
+
+def test_messages_without_params_have_no_such_member() -> None:
+    assert json.loads(jsonrpc.request(b"1", "ping", b"")) == {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    assert json.loads(jsonrpc.notification("n", b"")) == {"jsonrpc": "2.0", "method": "n"}
+    assert json.loads(jsonrpc.notification("n", b'{"a":1}'))["params"] == {"a": 1}
+
+
+def test_method_with_quotes_stays_one_string() -> None:
+    for made in (jsonrpc.request(b"1", 'a"b\n', b""), jsonrpc.notification('a"b\n', b"")):
+        assert json.loads(made)["method"] == 'a"b\n'
+
+
+def test_error_without_a_known_id_has_the_id_null() -> None:
+    error: dict[str, Any] = {"code": -32700, "message": "no"}
+    assert json.loads(jsonrpc.error_response(b"", error)) == {"jsonrpc": "2.0", "id": None, "error": error}
