@@ -24,6 +24,10 @@ class MetaMCPError(Exception):
         self.text = text
         self.data: dict[str, Any] = {key: value for key, value in data.items() if value is not None}
 
+    def again(self) -> MetaMCPError:
+        """The same error for another request: an exception object belongs to the one who raised it."""
+        return type(self)(self.text, **self.data)
+
     def as_jsonrpc(self) -> dict[str, Any]:
         """The ``error`` member of a JSON-RPC response (JSON-RPC 2.0, section 5.1)."""
         error: dict[str, Any] = {"code": self.code, "message": self.text}

@@ -37,13 +37,15 @@ def eventually(true: Callable[[], bool], what: str, seconds: float = 10.0) -> No
 
 
 class GatewayProcess:
-    """A running gateway; ``url`` has no slash at its end."""
+    """A running gateway; ``url`` has no slash at its end. ``http`` opens a connection for each request: a kept one
+    would look like one that a test left behind."""
+
+    http = requests
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
-        self.http = requests.Session()
 
     @property
     def log(self) -> str:
@@ -115,7 +117,6 @@ class GatewayProcess:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it and wait for its end; the exit status."""
-        self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(STOP_SECONDS)
@@ -124,10 +125,11 @@ class GatewayProcess:
 def write_config(
     folder: Path, servers: Mapping[str, Any], images: list[Any] | None = None, **more: Any
 ) -> dict[str, str]:
-    """Configuration files in ``folder``; the environment that points there."""
+    """Configuration files in ``folder``; the environment that points there. ``seed`` is a whole other document."""
     config = folder / "config"
     config.mkdir(parents=True, exist_ok=True)
-    (config / "servers.json").write_text(json.dumps({"mcpServers": servers, **more}))
+    document = more.get("seed", {"mcpServers": servers, **more})
+    (config / "servers.json").write_text(json.dumps(document))
     (config / "allowlist.json").write_text(json.dumps({"images": images or []}))
     return {"METAMCP_CONFIG_DIR": str(config), "METAMCP_STATE_DIR": str(folder / "var")}
 

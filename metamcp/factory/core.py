@@ -15,6 +15,7 @@ from typing import Any
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.loader import Loaded, load
+from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import ConfigInvalid, EngineUnavailable
@@ -28,11 +29,13 @@ from metamcp.gateway.snapshot import Snapshot
 from metamcp.runtime import reaper
 from metamcp.runtime.child import Grace
 from metamcp.runtime.command.effective import Resolver, image_of
+from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.diagnosis import diagnostics, overview
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity
-from metamcp.runtime.supervisor import Supervisor
+from metamcp.runtime.policy.network import INTERNAL
+from metamcp.runtime.supervisor import Launcher, Supervisor
 from metamcp.telemetry import logs
 from metamcp.upstream.pool import UpstreamPool
 
@@ -102,7 +105,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     starters, chores = Workers("starter", STARTERS), Workers("chore", _CHORES)
     engine = Engine(settings.docker_host)
     resolver = build_resolver(settings, loaded, identity)
-    supervisor = Supervisor(reactor, starters, chores, resolver.launch, engine.remove, grace or Grace())
+    launch = _launcher(resolver, engine)
+    supervisor = Supervisor(reactor, starters, chores, launch, engine.remove, grace or Grace())
     servers = loaded.config.servers
     pool = UpstreamPool(reactor, servers, supervisor, random.random)
     catalog = Catalog(reactor, pool, servers, lambda server: router.catalog_changed(server))
@@ -118,6 +122,16 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     core = Core(reactor, router, supervisor, catalog, starters, chores, engine, lock)
     _schedule(core, pool, registry, identity)
     return core
+
+
+def _launcher(resolver: Resolver, engine: Engine) -> Launcher:
+    def launch(spec: ServerSpec, session: str) -> LaunchPlan:
+        plan = resolver.launch(spec, session)
+        if plan.container_name and spec.network == "internal":
+            engine.ensure_internal_network(INTERNAL)
+        return plan
+
+    return launch
 
 
 def _schedule(core: Core, pool: UpstreamPool, registry: SessionRegistry, identity: Identity) -> None:

@@ -10,12 +10,16 @@ from metamcp.link.client import LinkClient
 from metamcp.web.application import create_app
 from metamcp.web.state import WebState
 
+_START_SECONDS = 5.0
+
 
 def build_web(settings: Settings, gateway: Gateway | None = None) -> Flask:
     """The WSGI application; without ``gateway`` it is linked to the supervisor process."""
     if gateway is None:
         link = LinkClient(settings.link)
         link.start()
+        # At a start of the whole, the supervisor needs a moment; a worker that waits for it here refuses nobody.
+        link.wait_connected(_START_SECONDS)
         gateway = link
     hosts = frozenset(settings.allowed_hosts)
     return create_app(WebState(gateway, hosts, frozenset(settings.allowed_origins) or hosts))

@@ -148,7 +148,6 @@ def test_session_survives_the_death_of_every_web_worker(tmp_path: Path) -> None:
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: len(set(gateway.worker_pids) - set(before)) == 2, "new workers are up")
-        gateway.http.close()
         eventually(lambda: _answers(gateway), "the new workers answer")
         assert gateway.text(session, "good__whoami") == who
 

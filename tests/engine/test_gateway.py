@@ -1,0 +1,253 @@
+"""The whole gateway against a real engine: real gunicorn, the supervisor, `docker run -i --rm` children."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker_engine import Engine
+from gateway_process import GatewayProcess, eventually, process_server, processes_with, running_gateway
+from mcp.client.session import ClientSession
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+
+LABEL = "metamcp.instance"
+
+
+def container_server(engine: Engine, mode: str, *options: str, **keys: Any) -> dict[str, Any]:
+    """A configured server that is a container of the misbehaving server."""
+    return {"command": "docker", "args": ["run", "-i", engine.image, "/misbehaving.py", mode, *options], **keys}
+
+
+@pytest.fixture
+def two_servers(engine: Engine, tmp_path: Path) -> Iterator[GatewayProcess]:
+    servers = {"one": container_server(engine, "good"), "two": container_server(engine, "good", isolation="shared")}
+    with running_gateway(tmp_path, servers, images=[engine.image], workers=2, env=engine.env) as gateway:
+        yield gateway
+
+
+def mine(engine: Engine, gateway: GatewayProcess) -> list[str]:
+    """Ids of the containers of this gateway."""
+    instance = gateway.status()["instance"]
+    return engine.containers(f"{LABEL}={instance}")
+
+
+def child_of_session(gateway: GatewayProcess) -> dict[str, Any]:
+    """The one child that belongs to a client's session; the catalog's own may still be on its way out."""
+    return next(child for child in gateway.status()["children"] if child["session"])
+
+
+@pytest.mark.parametrize("transport", ["sse", "mcp"])
+@pytest.mark.parametrize("revision", ["2025-06-18", "2025-11-25"])
+def test_sdk_client_calls_tools_in_containers_of_two_servers(
+    engine: Engine, two_servers: GatewayProcess, transport: str, revision: str
+) -> None:
+    async def use() -> None:
+        url = f"{two_servers.url}/metamcp/default/{transport}"
+        connect = sse_client(url) if transport == "sse" else streamable_http_client(url)
+        async with connect as streams, ClientSession(streams[0], streams[1]) as client:
+            await client.initialize()
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            assert {"one__echo", "two__echo"} <= tools
+            running = mine(engine, two_servers)
+            for server in ("one", "two"):
+                result = await client.call_tool(f"{server}__whoami", {})
+                host = str(result.content[0].text).split(":")[0]  # type: ignore[union-attr]
+                running = mine(engine, two_servers)
+                assert any(container.startswith(host) for container in running), (host, running)
+
+    asyncio.run(use())
+
+
+def test_a_session_of_its_own_revision_is_answered_in_it(two_servers: GatewayProcess) -> None:
+    for revision in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"):
+        session = two_servers.open_session(revision)
+        answer = two_servers.rpc("tools/list", session=session, **{"MCP-Protocol-Version": revision})
+        assert answer.status_code == 200
+
+
+def test_hundred_clients_on_eight_workers_make_a_thousand_calls_each_executed_exactly_once(
+    engine: Engine, tmp_path: Path
+) -> None:
+    servers = {name: container_server(engine, "good", isolation="shared") for name in ("one", "two")}
+
+    async def client(gateway: GatewayProcess, number: int) -> None:
+        transport = "sse" if number < 50 else "mcp"
+        url = f"{gateway.url}/metamcp/default/{transport}"
+        connect = sse_client(url) if transport == "sse" else streamable_http_client(url)
+        async with connect as streams, ClientSession(streams[0], streams[1]) as session:
+            await session.initialize()
+            for call in range(10):
+                tool = f"{('one', 'two')[call % 2]}__record"
+                result = await session.call_tool(tool, {"token": f"{number}-{call}"})
+                assert not result.is_error, result
+
+    async def all_clients(gateway: GatewayProcess) -> None:
+        await asyncio.gather(*(client(gateway, number) for number in range(100)))
+
+    with running_gateway(tmp_path, servers, images=[engine.image], workers=8, env=engine.env) as gateway:
+        asyncio.run(all_clients(gateway))
+        session = gateway.open_session()
+        counts: dict[str, int] = {}
+        for server in ("one", "two"):
+            counts |= json.loads(gateway.text(session, f"{server}__tally"))
+        assert counts == {f"{number}-{call}": 1 for number in range(100) for call in range(10)}
+        assert " 404 " not in gateway.log
+
+
+@pytest.mark.parametrize("mode", ["good", "ignores-eof-and-term"])
+def test_sigterm_leaves_no_container_and_no_process_within_ten_seconds(
+    engine: Engine, tmp_path: Path, mode: str
+) -> None:
+    marker = f"marker-{os.urandom(6).hex()}"
+    servers = {"server": container_server(engine, mode, marker), "plain": process_server(mode, marker)}
+    with running_gateway(tmp_path, servers, images=[engine.image], workers=2, env=engine.env) as gateway:
+        sessions = [gateway.open_session() for _ in range(3)]
+        for session in sessions:
+            gateway.text(session, "server__whoami")
+            gateway.text(session, "plain__whoami")
+        stream = gateway.http.get(f"{gateway.url}/metamcp/default/sse", stream=True, timeout=30)
+        instance = gateway.status()["instance"]
+        assert len(engine.containers(f"{LABEL}={instance}")) >= 3
+        begun = time.monotonic()
+        assert gateway.stop() == 0
+        assert time.monotonic() - begun < 10
+        stream.close()
+    assert not engine.containers(f"{LABEL}={instance}")
+    assert not processes_with(marker)
+
+
+def test_image_off_the_allowlist_is_refused_with_its_rule_and_the_others_serve(engine: Engine, tmp_path: Path) -> None:
+    servers = {"bad": container_server(engine, "good"), "good": process_server("good")}
+    with running_gateway(tmp_path, servers, images=["ghcr.io/example/*"], env=engine.env, ready=False) as gateway:
+        session = gateway.open_session()
+        assert gateway.text(session, "good__echo", {"text": "served"}) == "served"
+        error = gateway.call(session, "bad__echo", {"text": "x"})["error"]
+        assert error["code"] == -31005
+        assert error["data"]["rule"] == "image-allowlist"
+        assert "metamcp-test:local" in error["message"]
+        assert "allowlist" in error["message"]
+        assert gateway.get("/ready").status_code == 503
+        assert "bad" in str(gateway.get("/ready").json()["reasons"])
+        assert not mine(engine, gateway)
+
+
+def test_seed_configuration_works_as_it_is(engine: Engine, tmp_path: Path) -> None:
+    seed = {"name": "docker-mcp-server", "command": "docker", "args": ["run", "-i", "my-mcp-image:latest"],
+            "transport": "stdio"}  # fmt: skip
+    recipe = f'FROM {engine.image}\nENTRYPOINT ["python3", "-I", "-S", "/misbehaving.py", "good"]\n'
+    subprocess.run(["docker", "build", "-q", "-t", "my-mcp-image:latest", "-"], input=recipe.encode(), check=True,
+                   env={**engine.env, "DOCKER_BUILDKIT": "0"}, capture_output=True, timeout=60)  # fmt: skip
+    try:
+        with running_gateway(tmp_path, {}, images=["my-mcp-image:latest"], env=engine.env, seed=[seed]) as gateway:
+            session = gateway.open_session()
+            assert gateway.text(session, "docker-mcp-server__echo", {"text": "hello"}) == "hello"
+    finally:
+        engine.docker("rmi", "-f", "my-mcp-image:latest")
+
+
+def test_container_is_as_hardened_and_labelled_as_explained(engine: Engine, two_servers: GatewayProcess) -> None:
+    session = two_servers.open_session()
+    two_servers.text(session, "one__whoami")
+    child = child_of_session(two_servers)
+    facts = json.loads(engine.docker("inspect", child["containerId"]))[0]
+    host, labels = facts["HostConfig"], facts["Config"]["Labels"]
+    assert host["Memory"] == host["MemorySwap"] == 512 * 1024 * 1024
+    assert host["NanoCpus"] == 1_000_000_000
+    assert host["PidsLimit"] == 256
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Init"] and host["AutoRemove"] and host["ReadonlyRootfs"]
+    assert host["ExtraHosts"] == ["host.docker.internal:host-gateway"]
+    assert host["LogConfig"]["Type"] == "none"
+    assert labels["metamcp.server"] == "one"
+    assert labels["metamcp.session"] == session[:8]
+    assert session not in json.dumps(facts)
+
+
+def test_secret_is_in_the_container_and_nowhere_else(engine: Engine, tmp_path: Path) -> None:
+    canary = f"canary-{os.urandom(8).hex()}"
+    server = container_server(engine, "good", env={"TOKEN": "${SECRET_OF_TEST}"})
+    env = {**engine.env, "SECRET_OF_TEST": canary}
+    with running_gateway(tmp_path, {"server": server}, images=[engine.image], env=env) as gateway:
+        session = gateway.open_session()
+        assert canary in gateway.text(session, "server__env", {"name": "TOKEN"})
+        assert not processes_with(canary)
+        assert canary not in gateway.log
+        assert canary not in gateway.get("/api/status").text
+        assert canary not in gateway.get("/docker-test/info", timeout=20).text
+        child = child_of_session(gateway)
+        facts = json.loads(engine.docker("inspect", child["containerId"]))[0]
+        config = facts["Config"]
+        assert canary not in json.dumps([facts["Args"], facts["Path"], config["Cmd"], config["Labels"]])
+
+
+def test_killed_docker_cli_leaves_no_container_and_fails_its_call_once(engine: Engine, tmp_path: Path) -> None:
+    servers = {"server": container_server(engine, "ignores-eof-and-term")}
+    with running_gateway(tmp_path, servers, images=[engine.image], env=engine.env) as gateway:
+        session = gateway.open_session()
+        first = gateway.text(session, "server__whoami")
+        child, errors = child_of_session(gateway), []
+        call = threading.Thread(target=lambda: errors.append(gateway.call(session, "server__sleep", {"ms": 60000})))
+        call.start()
+        eventually(lambda: child_of_session(gateway)["state"] == "BUSY", "the call is in flight")
+        os.kill(child["pid"], signal.SIGKILL)
+        call.join(10)
+        assert errors[0]["error"]["code"] == -31004
+        assert errors[0]["error"]["data"]["signal"] == "SIGKILL"
+        eventually(lambda: not mine(engine, gateway), "the container behind the killed CLI is removed", 20)
+        assert gateway.text(session, "server__whoami") != first
+
+
+def test_killed_container_fails_the_call_in_flight_with_what_happened(engine: Engine, tmp_path: Path) -> None:
+    servers = {"server": container_server(engine, "good")}
+    with running_gateway(tmp_path, servers, images=[engine.image], env=engine.env) as gateway:
+        session = gateway.open_session()
+        first = gateway.text(session, "server__whoami")
+        error = gateway.call(session, "server__crash", {"code": 7})["error"]
+        assert error["code"] == -31004
+        assert error["data"]["server"] == "server"
+        assert error["data"]["exitCode"] == 7
+        assert gateway.text(session, "server__whoami") != first
+
+
+def test_killed_supervisor_leaves_no_container_of_the_dead_generation(engine: Engine, tmp_path: Path) -> None:
+    servers = {"server": container_server(engine, "ignores-eof-and-term")}
+    with running_gateway(tmp_path, servers, images=[engine.image], env=engine.env) as gateway:
+        session = gateway.open_session()
+        gateway.text(session, "server__whoami")
+        old = set(mine(engine, gateway))
+        assert old
+        os.kill(gateway.supervisor_pid, signal.SIGKILL)
+        gateway.wait_ready()
+        eventually(lambda: not old & set(mine(engine, gateway)), "the dead generation is swept away", 20)
+
+
+def test_diagnostics_answer_for_real(engine: Engine, two_servers: GatewayProcess) -> None:
+    check = two_servers.get("/docker-test/check")
+    assert check.status_code == 200
+    assert check.json()["accessible"] is True
+    assert check.json()["engine"]["version"] == engine.docker("version", "--format", "{{.Server.Version}}").strip()
+    info = two_servers.get("/docker-test/info", timeout=20).json()
+    assert {image["server"] for image in info["images"]} == {"one", "two"}
+    assert info["runtime"] == "docker-cli"
+    test = two_servers.get("/docker-test/test", timeout=60).json()
+    assert {"name", "status", "seconds", "detail", "hint"} == set(test["checks"][0])
+    assert test["ok"] is True
+
+
+def test_internal_network_exists_when_a_server_wants_it(engine: Engine, tmp_path: Path) -> None:
+    servers = {"server": container_server(engine, "good", network="internal")}
+    with running_gateway(tmp_path, servers, images=[engine.image], env=engine.env) as gateway:
+        session = gateway.open_session()
+        assert gateway.text(session, "server__echo", {"text": "inside"}) == "inside"
+    engine.docker("network", "rm", "metamcp-internal")
