@@ -21,12 +21,12 @@ def nothing_is_left() -> Iterator[None]:
     yield
     pause, until = threading.Event(), time.monotonic() + _LEAVE_SECONDS
     while True:
-        gc.collect()  # urllib3 closes its pooled connections when the pool is collected
         left = [thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive()]
         left += [f"process {pid}: {_command(pid)}" for pid in _children() if pid not in children]
         left += sorted(_descriptors() - descriptors)
         if not left or time.monotonic() > until:
             break
+        gc.collect()  # urllib3 closes its pooled connections when the pool is collected
         pause.wait(0.02)
     assert not left, f"left behind: {left}"
 

@@ -231,7 +231,8 @@ class ScriptedServer:
             result["nextCursor"] = str(number if self.loops else number + 1)
         if self.on_list is not None:
             self.on_list(child)
-        child.result(message["id"], result)
+        if child.exit is None:
+            child.result(message["id"], result)
 
 
 def tool(name: str, **more: object) -> Json:

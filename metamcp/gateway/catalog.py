@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from metamcp import __version__
-from metamcp.concurrency.reactor import Reactor
+from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.config.model import ServerSpec
 from metamcp.errors import InvalidParams, MetaMCPError, ServerMisbehaved
 from metamcp.protocol import jsonrpc
@@ -22,6 +22,8 @@ from metamcp.upstream.pool import CATALOG, SHARED, UpstreamPool
 
 _MAX_PAGES = 1000
 _RETRY_FIRST, _RETRY_MOST = 5.0, 300.0  # seconds between attempts to ask a server that failed
+_CHANGED_PAUSE = 0.5  # seconds from "list changed" to asking: such words come in bursts, or at every answer
+_ROUNDS = 3  # readings in a row of a server whose lists change while they are read
 _log = logs.get("gateway.catalog")
 
 
@@ -65,10 +67,11 @@ class Entry:
 class _Server:
     spec: ServerSpec
     entry: Entry | None = None
-    problem: str = ""
+    problem: MetaMCPError | None = None
     asking: bool = False
     again: bool = False
     failures: int = 0
+    next: Timer | None = None
     settled: bool = False  # the first attempt is over, well or not
 
 
@@ -89,7 +92,8 @@ class _GatewayItself:
         connection.refuse(identifier, method)
 
     def on_notification(self, connection: UpstreamConnection, method: str, params: Raw) -> None:
-        if method.endswith("/list_changed"):
+        # Before its start is over nothing was read that could have changed.
+        if method.endswith("/list_changed") and connection.started_well:
             self._changed(connection.spec.name)
 
 
@@ -119,13 +123,13 @@ class Catalog:
         self._servers = {name: _Server(spec, settled=not spec.enabled) for name, spec in servers.items()}
         self._on_change = on_change
         self._waiters: list[_Waiter] = []
-        self.listener = _GatewayItself(self.refresh)
+        self.listener = _GatewayItself(self.changed)
 
     def entry(self, server: str) -> Entry | None:
         return self._servers[server].entry
 
-    def problem(self, server: str) -> str:
-        """Why the last attempt failed; empty when it did not."""
+    def problem(self, server: str) -> MetaMCPError | None:
+        """Why the last attempt failed; None when it did not."""
         return self._servers[server].problem
 
     def refresh_all(self) -> None:
@@ -139,8 +143,19 @@ class Catalog:
         if server.asking:
             server.again = True
             return
+        if server.next is not None:
+            server.next.cancel()
+            server.next = None
         server.asking, server.again = True, False
         self._ask(server)
+
+    def changed(self, name: str) -> None:
+        """A server says that its lists changed: it is asked soon, or once more when it is being asked."""
+        server = self._servers[name]
+        if server.asking:
+            server.again = True
+        else:
+            self._plan(server, _CHANGED_PAUSE)
 
     def when_settled(self, servers: Iterable[str], timeout: float, callback: Callable[[], None]) -> None:
         """Call back once: when each of ``servers`` was asked at least once, or after ``timeout`` seconds."""
@@ -159,9 +174,17 @@ class Catalog:
         except MetaMCPError as error:
             self._failed(server, error)
             return
+        self._read(server, connection, _ROUNDS)
 
+    def _read(self, server: _Server, connection: UpstreamConnection, rounds: int) -> None:
         def over(outcome: Entry | MetaMCPError) -> None:
-            if key == CATALOG:
+            if server.again and rounds > 1 and connection.alive and isinstance(outcome, Entry):
+                # The same instance again: many servers say "list changed" whenever they start, so asking a new
+                # one each time would never come to an end.
+                server.again = False
+                self._read(server, connection, rounds - 1)
+                return
+            if server.spec.isolation != "shared":
                 self._pool.discard(connection, "the catalog was read")
             if isinstance(outcome, Entry):
                 self._learned(server, outcome)
@@ -172,22 +195,28 @@ class Catalog:
 
     def _learned(self, server: _Server, entry: Entry) -> None:
         changed = server.entry != entry
-        server.entry, server.problem, server.failures = entry, "", 0
+        server.entry, server.problem, server.failures = entry, None, 0
         counts = {name: len(items) for name, items in entry.items.items()}
         _log.info("catalog-read", extra=logs.fields(server=entry.server, changed=changed, **counts))
         self._settle(server)
         if changed:
             self._on_change(entry.server)
-        if server.again:
-            self.refresh(entry.server)
 
     def _failed(self, server: _Server, error: MetaMCPError) -> None:
-        server.problem = error.text
+        server.problem = error
         server.failures += 1
         pause = min(_RETRY_MOST, _RETRY_FIRST * 2.0 ** min(server.failures - 1, 10))
         _log.warning("catalog-failed", extra=logs.fields(server=server.spec.name, reason=error.text, retry_in=pause))
         self._settle(server)
-        self._reactor.call_later(pause, lambda: self.refresh(server.spec.name))
+        self._plan(server, pause)
+
+    def _plan(self, server: _Server, seconds: float) -> None:
+        """One attempt is planned at a time: the sooner one."""
+        if server.next is not None:
+            if server.next.due <= self._reactor.clock() + seconds:
+                return
+            server.next.cancel()
+        server.next = self._reactor.call_later(seconds, lambda: self.refresh(server.spec.name))
 
     def _settle(self, server: _Server) -> None:
         server.asking = False

@@ -130,7 +130,7 @@ class Namespace:
         self,
         spec: NamespaceSpec,
         entry: Callable[[str], Entry | None],
-        problem: Callable[[str], str],
+        problem: Callable[[str], MetaMCPError | None],
     ) -> None:
         self.spec = spec
         self._entry = entry
@@ -146,20 +146,22 @@ class Namespace:
     def missing(self) -> dict[str, str]:
         """The servers that are not in the listings, each with its reason."""
         return {
-            name: self._problem(name) or "it has not been asked yet"
+            name: problem.text if (problem := self._problem(name)) else "it has not been asked yet"
             for name in self.spec.servers
             if self._entry(name) is None
         }
 
     def resolve(self, kind: Kind, name: str) -> Route:
-        """Where ``name`` leads. Raises InvalidParams for an unknown name, ServerUnavailable when its server is
-        one whose list is not known."""
+        """Where ``name`` leads. Raises InvalidParams for an unknown name; when its server is one whose list is not
+        known, RefusedByPolicy or ServerUnavailable with the reason."""
         route = self.view.routes[kind.name].get(name)
         if route is not None:
             return route
         for server, reason in self.missing().items():
             if not self.spec.prefix or name.startswith(server + SEPARATOR):
-                raise server_unavailable(server, "BACKOFF", reason)
+                problem = self._problem(server)
+                refused = problem is not None and problem.fault == "operator"
+                raise problem.again() if problem and refused else server_unavailable(server, "BACKOFF", reason)
         raise self._unknown(kind, name)
 
     def resolve_resource(self, uri: str) -> Route:

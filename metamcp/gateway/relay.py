@@ -47,7 +47,8 @@ class Relay:
     def on_notification(self, connection: UpstreamConnection, method: str, params: Raw) -> None:
         if method.endswith("/list_changed"):
             # The client hears of it when the merged listing really is another one.
-            self._changed(connection.spec.name)
+            if connection.started_well:
+                self._changed(connection.spec.name)
         elif method != "notifications/cancelled":
             self._session.send(jsonrpc.notification(method, bytes(params)), related=True)
 

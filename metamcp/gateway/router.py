@@ -248,7 +248,7 @@ class Router:
         if session.revision:
             raise InvalidRequest("this session is initialized already")
         session.hello, session.revision = hello, version
-        self._relays[session.id] = Relay(session, self._reactor.clock, self._catalog.refresh)
+        self._relays[session.id] = Relay(session, self._reactor.clock, self._catalog.changed)
 
         def answer() -> None:
             turn.result(_initialize_result(version, turn.namespace), session.id)
@@ -301,7 +301,7 @@ class Router:
     def _forward(self, turn: Turn, route: Route, method: str, params: JsonObject) -> None:
         """Send the request to its server, and its answer, whatever it is, back under the client's own id."""
         spec = self._config.servers[route.server]
-        if method == "tools/call" and not turn.session.revision:
+        if not turn.session.revision:
             raise InvalidRequest("initialize first")
         connection = self._lease(turn.session, spec)
 
@@ -324,7 +324,7 @@ class Router:
         listener: Listener = self._relays[session.id]
         connection = self._pool.lease(spec, key, session.hello, listener)
         if session.log_level and not connection.started_well:
-            connection.when_ready(lambda error: None if error else _tell_level(connection, session.log_level))
+            _tell_level(connection, session)
         return connection
 
     # --- notifications of the client -------------------------------------------------------------------
@@ -341,15 +341,19 @@ class Router:
         session = turn.session
         session.log_level = jsonrpc.decode_string(jsonrpc.decode_object(raw).get("level"), "level")
         for connection in self._pool.of_session(session.id):
-            _tell_level(connection, session.log_level)
+            _tell_level(connection, session)
         turn.result(b"{}")
 
 
-def _tell_level(connection: UpstreamConnection, level: str) -> None:
-    """A server that cannot log at levels may refuse; its answer changes nothing for anybody."""
-    call = UpstreamCall("logging/setLevel", {"level": Raw(jsonrpc.encode(level))}, lambda _result, _error: None)
-    if connection.started_well and b"logging" in bytes(connection.server_says.get("capabilities", Raw(b""))):
-        connection.call(call)
+def _tell_level(connection: UpstreamConnection, session: ClientSession) -> None:
+    """As soon as the server has started. One that cannot log at levels may refuse; its answer changes nothing."""
+
+    def tell(error: MetaMCPError | None) -> None:
+        params = {"level": Raw(jsonrpc.encode(session.log_level))}
+        if error is None and b"logging" in bytes(connection.server_says.get("capabilities", Raw(b""))):
+            connection.call(UpstreamCall("logging/setLevel", params, lambda _result, _error: None))
+
+    connection.when_ready(tell)
 
 
 def _initialize_result(version: str, namespace: Namespace) -> bytes:

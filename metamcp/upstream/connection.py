@@ -80,6 +80,7 @@ class UpstreamConnection:
         self.server_says: JsonObject = {}  # the InitializeResult
         self.last_used = reactor.clock()
         self.started_well = False
+        self.unneeded = False  # we ended it, for a reason that does not speak against the server
         self._reactor = reactor
         self._hello = hello
         self._listener = listener
@@ -145,6 +146,8 @@ class UpstreamConnection:
             self._write(jsonrpc.result_response(identifier, result or b"{}"))
 
     def close(self, reason: str) -> None:
+        """Nobody needs it any more."""
+        self.unneeded = self.unneeded or self.alive
         self.child.stop(reason)
 
     def expire(self, now: float) -> None:
@@ -177,7 +180,7 @@ class UpstreamConnection:
             self.server_says = {}
         if "protocolVersion" not in self.server_says:
             detail = logs.redact((error or result or b"").decode("utf-8", "replace")[:300])
-            self.close(f"its answer to initialize is not valid: {detail}")
+            self.child.stop(f"its answer to initialize is not valid: {detail}")
             return
         self._start_timer.cancel()
         self.started_well = True
@@ -190,7 +193,7 @@ class UpstreamConnection:
 
     def _start_too_slow(self) -> None:
         if not self.started_well:
-            self.close(f"it did not answer initialize within {self.spec.timeouts.start:g} s")
+            self.child.stop(f"it did not answer initialize within {self.spec.timeouts.start:g} s")
 
     def _tell_ready(self, error: MetaMCPError | None) -> None:
         callbacks, self._ready_callbacks = self._ready_callbacks, []
@@ -237,7 +240,7 @@ class UpstreamConnection:
             lines = self._lines.feed(chunk)
         except LineTooLong as error:
             self.child.on_data = lambda _chunk: None
-            self.close(f"it wrote {error}; the limit is {MAX_LINE}")
+            self.child.stop(f"it wrote {error}; the limit is {MAX_LINE}")
             return
         for line in lines:
             self._on_line(line)
@@ -335,8 +338,8 @@ class UpstreamConnection:
 def progress_token(params: JsonObject) -> bytes:
     """The raw ``_meta.progressToken`` of a request, or empty. Raises InvalidParams."""
     meta = params.get("_meta")
-    if meta is None or b'"progressToken"' not in memoryview(meta).tobytes():
-        return b""
+    if meta is None or (b'"progressToken"' not in bytes(meta) and b"\\" not in bytes(meta)):
+        return b""  # the usual case, without decoding; a backslash may hide the name
     return bytes(jsonrpc.decode_object(meta, "_meta").get("progressToken", Raw(b"")))
 
 

@@ -141,17 +141,17 @@ class UpstreamPool:
             raise server_unavailable(server.spec.name, ServerState.BACKOFF, text, int(wait * 1000) + 1)
 
     def _make_room(self, server: _Server) -> None:
-        """Within ``maxInstances``: the longest idle instance goes first; if all are busy, the caller is refused."""
-        if len(server.connections) < server.spec.max_instances:
+        """Within ``maxInstances``: the longest idle instance goes first; if all are busy, the caller is refused.
+        An instance that is stopping has left its place already."""
+        live = [connection for connection in server.connections.values() if connection.alive]
+        if len(live) < server.spec.max_instances:
             return
         rested = self._reactor.clock() - _EVICT_AFTER
-        idle = [c for c in server.connections.values() if c.alive and not c.in_flight and c.last_used <= rested]
-        stopping = sum(not c.alive for c in server.connections.values())
-        if not idle and not stopping:
+        idle = [connection for connection in live if not connection.in_flight and connection.last_used <= rested]
+        if not idle:
             text = f"server {server.spec.name!r} is at capacity: all {server.spec.max_instances} instances are in use"
             raise AtCapacity(text, server=server.spec.name)
-        if idle and not stopping:
-            min(idle, key=lambda c: c.last_used).close("made room for another session")
+        min(idle, key=lambda connection: connection.last_used).close("made room for another session")
 
     def _started(self, server: _Server) -> None:
         server.fatal = None
@@ -163,7 +163,7 @@ class UpstreamPool:
             del server.connections[key]
         ended = connection.child.exit
         self._supervisor.gone(connection.child)
-        if ended is not None and not _wanted(connection):
+        if ended is not None and not connection.unneeded:
             self._count_failure(server, connection)
         elif connection.started_well:
             server.failures = 0
@@ -199,12 +199,6 @@ class UpstreamPool:
         state = _state_of(server, self._reactor.clock())
         if state is not server.state:
             server.state, server.since = state, self._reactor.clock()
-
-
-def _wanted(connection: UpstreamConnection) -> bool:
-    """Did we end it for a reason of ours that does not speak against the server?"""
-    ended = connection.child.exit
-    return connection.started_well and ended is not None and bool(ended.reason)
 
 
 def _state_of(server: _Server, now: float) -> ServerState:

@@ -21,6 +21,8 @@ blueprint = Blueprint("sse", __name__)
 def open_stream(endpoint: str) -> Response:
     """A new session that lives as long as this stream. Its first event is the URL for messages: a path only, so
     that it holds behind any proxy, and beside the stream's own URL."""
+    if request.method == "HEAD":
+        return streaming.head()
     base = request.script_root + request.path.rstrip("/").removesuffix("/sse")
 
     def greeting(opened: Outbound) -> bytes:

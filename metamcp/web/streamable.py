@@ -37,6 +37,8 @@ def post(endpoint: str) -> Response:
 @blueprint.get("/mcp", strict_slashes=False, defaults={"endpoint": "default"})
 def listen(endpoint: str) -> Response:
     """A stream for what belongs to no call."""
+    if request.method == "HEAD":
+        return streaming.head()
     if not http_rules.accepts(request.headers.get("Accept")).sse:
         raise http_rules.NotAcceptable(f"Accept must contain {http_rules.SSE}")
     client = _client(endpoint, session_required=True)

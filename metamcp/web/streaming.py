@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from flask import Response, request
 
-from metamcp.errors import InvalidRequest
+from metamcp.errors import SupervisorAway
 from metamcp.gateway.interface import Exchange, Is, Outbound
 from metamcp.protocol import sse
 from metamcp.protocol.http_rules import JSON, SSE, Accepts
@@ -38,7 +38,16 @@ def answer(exchange: Exchange, accepts: Accepts) -> Response:
     if first is not None and first.final and (accepts.json or first.kind != Is.ANSWER):
         exchange.close()
         return Response(status=202) if first.kind == Is.ACCEPTED else json_response(first)
-    return _events(Stream(exchange, first, heartbeat, sse.event))
+    response = _events(Stream(exchange, first, heartbeat, sse.event))
+    if first is not None and first.session:
+        response.headers[SESSION_HEADER] = first.session
+    return response
+
+
+def head() -> Response:
+    """The response to HEAD of a stream. werkzeug sends HEAD to the view of GET and drops the body that it gets
+    without closing it: an exchange would stay open for ever."""
+    return Response(mimetype=SSE, headers=_SSE_HEADERS)
 
 
 def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Response:
@@ -48,7 +57,7 @@ def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Respons
     if first is None or first.kind != Is.OPENED:
         exchange.close()
         if first is None or first.kind != Is.FAILED:
-            raise InvalidRequest("the stream could not be opened; try again")
+            raise SupervisorAway("the stream could not be opened; try again")
         return json_response(first)
     opened = Outbound(Is.EVENT, greeting(first))
     body = Stream(exchange, opened, state.heartbeat, sse.event, raw_first=True, streams=state.streams)

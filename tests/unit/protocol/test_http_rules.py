@@ -41,7 +41,7 @@ def test_json_with_any_parameters_is_taken(header: str) -> None:
     http_rules.require_json(header)
 
 
-@pytest.mark.parametrize("header", [None, "", "text/plain", "application/json-rpc", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("header", [None, "", "text/plain", "application/json-rpc", "multipart/form-data"])
 def test_body_that_is_not_json_is_415(header: str | None) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
         http_rules.require_json(header)
@@ -71,7 +71,7 @@ def test_listed_host_passes_with_any_port_unless_the_port_is_listed(host: str) -
 
 @pytest.mark.parametrize(
     "host",
-    [None, "", ":80", "mcp.example", "mcp.example:80", "evil.example", "localhost.evil.example", "[::2]:80", "localhost@x"],
+    [None, "", ":80", "mcp.example", "mcp.example:80", "evil.example", "localhost.evil.example", "[::2]", "a@[::1]"],
 )
 def test_foreign_host_is_421(host: str | None) -> None:
     with pytest.raises(MisdirectedRequest) as caught:

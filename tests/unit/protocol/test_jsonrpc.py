@@ -18,7 +18,7 @@ pieces = st.one_of(
     st.sampled_from([r"\ud83d\ude00", r"\u200d", r"\u0000", r"\n", r"\/", r"\"", r"\\", r"\\ud800", r"\uFFFD"]),
 )
 strings = st.lists(pieces, max_size=6).map(lambda parts: '"' + "".join(parts) + '"')
-numbers = st.sampled_from(["0", "-0", "1.50", "1e5", "1E+400", "-1e-999", "9" * 400, "-" + "12" * 200, "0.1" + "0" * 30])
+numbers = st.sampled_from(["0", "-0", "1.50", "1e5", "1E+400", "-1e-999", "9" * 400, "-" + "12" * 200, "0.10000"])
 scalars = st.one_of(strings, numbers, st.sampled_from(["null", "true", "false"]))
 
 
@@ -28,15 +28,15 @@ def listed(parts: list[tuple[str, str]], ends: str) -> str:
 
 def objects_of(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     member = st.tuples(strings, spaces, values).map(lambda parts: f"{parts[0]}:{parts[1]}{parts[2]}")
-    return st.lists(st.tuples(spaces, member), max_size=4).map(lambda parts: listed(parts, "{}"))
+    return st.lists(st.tuples(spaces, member), max_size=3).map(lambda parts: listed(parts, "{}"))
 
 
 def containers_of(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    arrays = st.lists(st.tuples(spaces, values), max_size=4).map(lambda parts: listed(parts, "[]"))
+    arrays = st.lists(st.tuples(spaces, values), max_size=3).map(lambda parts: listed(parts, "[]"))
     return arrays | objects_of(values)
 
 
-values = st.recursive(scalars, containers_of, max_leaves=12)
+values = st.recursive(scalars, containers_of, max_leaves=8)
 ids = strings.map(str.encode) | st.integers().map(lambda number: b"%d" % number)
 
 

@@ -129,7 +129,8 @@ def test_a_stubborn_container_is_removed_by_the_engine_and_not_killed_first(watc
         os.killpg(child.pid or 0, signal.SIGUSR1)
 
     watched = watch(Grace(0.05, 0.05, SECONDS), remove)
-    watched.adopt("sh", "-c", "trap '' TERM; trap 'exit 137' USR1; echo up; while :; do sleep 0.01; done", container="c")
+    script = "trap '' TERM; trap 'exit 137' USR1; echo up; while :; do sleep 0.01; done"
+    watched.adopt("sh", "-c", script, container="c")
     watched.hear(b"up\n")
     watched.do(lambda: watched.child.stop())
     ended = watched.end()

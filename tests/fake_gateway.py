@@ -1,0 +1,71 @@
+"""A Gateway that answers as the test has written down, for the web tier alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from metamcp.errors import SupervisorAway
+from metamcp.gateway.interface import Exchange, Is, Outbound, Request, failure
+from metamcp.web.application import create_app
+from metamcp.web.state import WebState
+
+HEARTBEAT = 0.02
+OPENED = Outbound(Is.OPENED, session="s1")
+ACCEPTED = Outbound(Is.ACCEPTED, status=202)
+AWAY = failure(SupervisorAway("the supervisor is not reachable", retryAfterMs=1000))
+SILENCE = None
+
+
+def answer(data: bytes = b'{"jsonrpc":"2.0","id":1,"result":{}}', session: str = "") -> Outbound:
+    return Outbound(Is.ANSWER, data, 200, session)
+
+
+def event(data: bytes) -> Outbound:
+    return Outbound(Is.EVENT, data)
+
+
+class ScriptedExchange:
+    """Gives its items one after the other, then ENDED. SILENCE passes without time."""
+
+    def __init__(self, items: tuple[Outbound | None, ...]) -> None:
+        self._items = list(items)
+        self.timeouts: list[float] = []
+        self.closed = False
+
+    def next(self, timeout: float) -> Outbound | None:
+        self.timeouts.append(timeout)
+        return self._items.pop(0) if self._items else Outbound(Is.ENDED, b"the script is over")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeGateway:
+    """Answers every request with ``items``, or with what ``make`` returns."""
+
+    def __init__(self, *items: Outbound | None) -> None:
+        self.items = items
+        self.make: Callable[[], Exchange] | None = None
+        self.requests: list[Any] = []
+        self.exchanges: list[ScriptedExchange] = []
+
+    def exchange(self, request: Request) -> Exchange:
+        self.requests.append(request)
+        if self.make is not None:
+            return self.make()
+        self.exchanges.append(ScriptedExchange(self.items))
+        return self.exchanges[-1]
+
+
+def application(gateway: FakeGateway) -> Flask:
+    hosts = frozenset({"localhost"})
+    return create_app(WebState(gateway, hosts, hosts, heartbeat=HEARTBEAT))
+
+
+def chunks(response: TestResponse) -> Iterator[bytes]:
+    """The pieces of a body as they come."""
+    return (piece.encode() if isinstance(piece, str) else piece for piece in response.response)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from queue import SimpleQueue
+
+import pytest
+
+from metamcp.concurrency.tasks import Workers
+
+BOUND = 5.0
+
+
+def in_turn(*calls: Callable[[], object]) -> Callable[[], None]:
+    """One callback out of many."""
+
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return run
+
+
+@pytest.fixture
+def stuck() -> Iterator[tuple[Workers, threading.Event]]:
+    """One thread whose job waits until the event is set, and a queue of two."""
+    workers, begun, free = Workers("stuck", 1, 2), threading.Event(), threading.Event()
+    workers.submit(in_turn(begun.set, partial(free.wait, BOUND)))
+    assert begun.wait(BOUND)
+    yield workers, free
+    free.set()
+    workers.close()
+
+
+def test_jobs_run_on_threads_named_after_their_work() -> None:
+    workers, names = Workers("starter", 2), SimpleQueue[str]()
+    meeting = threading.Barrier(2)
+    for _ in range(2):
+        workers.submit(in_turn(partial(meeting.wait, BOUND), lambda: names.put(threading.current_thread().name)))
+    assert {names.get(timeout=BOUND), names.get(timeout=BOUND)} == {"starter-0", "starter-1"}
+    workers.close()
+
+
+def test_broken_job_is_logged_and_ends_only_itself() -> None:
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    log = logging.getLogger("metamcp.concurrency.tasks")
+    log.addHandler(handler)
+    workers, done = Workers("w", 1), threading.Event()
+    workers.submit(in_turn([].pop))
+    workers.submit(done.set)
+    assert done.wait(BOUND)
+    workers.close()
+    log.removeHandler(handler)
+    assert [record.getMessage() for record in records] == ["job-failed"]
+
+
+def test_full_queue_refuses_at_once(stuck: tuple[Workers, threading.Event]) -> None:
+    workers, _ = stuck
+    assert [workers.submit(lambda: None) for _ in range(3)] == [True, True, False]
+
+
+def test_close_finishes_what_is_queued() -> None:
+    workers, done = Workers("w", 3), SimpleQueue[int]()
+    for number in range(100):
+        assert workers.submit(partial(done.put, number))
+    workers.close()
+    assert sorted(done.get_nowait() for _ in range(done.qsize())) == list(range(100))
+
+
+def test_close_leaves_behind_a_job_that_does_not_end(stuck: tuple[Workers, threading.Event]) -> None:
+    workers, _ = stuck
+    assert workers.submit(lambda: None)
+    assert workers.submit(lambda: None)
+    workers.close(timeout=0.01)
+    assert workers.submit(lambda: None) is False

@@ -1,0 +1,341 @@
+"""Which instance a call gets, when there is none to get, and what a failed start costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fake_upstream import HELLO, FakeChild, FakeReactor, FakeSupervisor, Hears, Outcome
+
+from metamcp.config.model import ServerSpec
+from metamcp.errors import AtCapacity, RefusedByPolicy, ServerUnavailable
+from metamcp.runtime.states import ServerState
+from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
+from metamcp.upstream.pool import CATALOG, SHARED, ServerView, UpstreamPool
+
+SPEC = ServerSpec("git", max_instances=2, idle_seconds=100)
+
+
+class House:
+    """A pool with one server, on a clock that stands still."""
+
+    def __init__(self, spec: ServerSpec = SPEC) -> None:
+        self.spec = spec
+        self.reactor = FakeReactor()
+        self.supervisor = FakeSupervisor(self.reactor)
+        self.pool = UpstreamPool(
+            self.reactor, {spec.name: spec}, self.supervisor, lambda: 0.5  # type: ignore[arg-type]
+        )
+
+    def lease(self, key: str) -> UpstreamConnection:
+        return self.pool.lease(self.spec, key, HELLO, Hears())
+
+    def ready(self, key: str) -> UpstreamConnection:
+        """A started instance for ``key``."""
+        connection = self.lease(key)
+        self.child.initialized()
+        return connection
+
+    def busy(self, key: str) -> UpstreamConnection:
+        connection = self.ready(key)
+        connection.call(UpstreamCall("tools/call", {}, Outcome()))
+        return connection
+
+    @property
+    def child(self) -> FakeChild:
+        """The one that was started last."""
+        return self.supervisor.started[-1]
+
+    def view(self) -> ServerView:
+        (view,) = self.pool.views()
+        return view
+
+    def fail_to_start(self, key: str = "s") -> None:
+        self.lease(key)
+        self.child.die(1, stderr=("no key",))
+
+    def refused(self, key: str = "s") -> dict[str, Any]:
+        with pytest.raises(ServerUnavailable) as caught:
+            self.lease(key)
+        return caught.value.data
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+# --- keys and reuse ----------------------------------------------------------------------------------------
+
+
+def test_key_by_isolation_is_the_session_everybody_or_nobody(house: House) -> None:
+    by = {isolation: replace(SPEC, isolation=isolation) for isolation in ("session", "shared", "call")}
+    assert house.pool.key(by["session"], "s1") == "s1"
+    assert house.pool.key(by["shared"], "s1") == house.pool.key(by["shared"], "s2") == SHARED
+    calls = {house.pool.key(by["call"], "s1") for _ in range(3)}
+    assert len(calls) == 3 and not calls & {"s1", SHARED, CATALOG}
+
+
+def test_one_key_gets_one_instance_and_another_key_another_one(house: House) -> None:
+    first = house.lease("s1")
+    assert house.lease("s1") is first
+    assert house.lease("s2") is not first
+    assert [child.session for child in house.supervisor.started] == ["s1", "s2"]
+
+
+@pytest.mark.parametrize("key", [SHARED, CATALOG])
+def test_an_instance_of_the_gateways_own_belongs_to_no_session(house: House, key: str) -> None:
+    house.lease(key)
+    assert house.child.session == ""
+
+
+def test_a_dead_instance_is_replaced_at_the_next_lease(house: House) -> None:
+    first = house.ready("s1")
+    house.reactor.advance(60)
+    house.child.die(0)
+    assert house.lease("s1") is not first
+    assert house.view().instances == 1
+
+
+def test_a_stopping_instance_is_not_given_out_and_its_end_does_not_remove_the_new_one(house: House) -> None:
+    first = house.ready("s1")
+    first.close("test")
+    second = house.lease("s1")
+    assert second is not first
+    house.supervisor.started[0].die(0)
+    assert house.lease("s1") is second
+
+
+def test_ended_children_are_given_back_to_the_supervisor(house: House) -> None:
+    house.ready("s1")
+    house.child.die(0)
+    assert house.supervisor.children == ()
+
+
+def test_release_ends_the_instances_of_that_session_only(house: House) -> None:
+    mine, other = house.ready("s1"), house.ready("s2")
+    assert house.pool.of_session("s1") == [mine]
+    house.pool.release("s1", "its session ended")
+    assert (mine.alive, other.alive) == (False, True)
+
+
+# --- capacity ----------------------------------------------------------------------------------------------
+
+
+def test_at_capacity_when_all_instances_are_busy(house: House) -> None:
+    house.busy("s1")
+    house.busy("s2")
+    house.reactor.advance(50)
+    with pytest.raises(AtCapacity, match="all 2 instances are in use") as caught:
+        house.lease("s3")
+    assert caught.value.data == {"server": "git"}
+    assert len(house.supervisor.started) == 2
+
+
+def test_the_longest_idle_instance_makes_room(house: House) -> None:
+    first, second = house.ready("s1"), house.ready("s2")
+    house.reactor.advance(5)
+    first.call(UpstreamCall("tools/call", {}, Outcome()))
+    house.supervisor.started[0].result(2, {})  # s1 was used last
+    house.reactor.advance(5)
+    third = house.lease("s3")
+    assert (first.alive, second.alive, third.alive) == (True, False, True)
+    assert house.supervisor.started[1].reason == "made room for another session"
+
+
+def test_an_instance_in_use_never_makes_room(house: House) -> None:
+    busy, idle = house.busy("s1"), house.ready("s2")
+    house.reactor.advance(5)
+    house.lease("s3")
+    assert (busy.alive, idle.alive) == (True, False)
+
+
+def test_an_instance_used_a_moment_ago_does_not_make_room(house: House) -> None:
+    house.ready("s1")
+    house.ready("s2")
+    with pytest.raises(AtCapacity):
+        house.lease("s3")
+
+
+def test_a_starting_instance_does_not_make_room(house: House) -> None:
+    house.lease("s1")
+    house.lease("s2")
+    house.reactor.advance(5)
+    with pytest.raises(AtCapacity):
+        house.lease("s3")
+
+
+def test_a_stopping_instance_leaves_one_place_and_not_more(house: House) -> None:
+    house.ready("s1").close("test")
+    house.busy("s2")
+    house.busy("s3")
+    with pytest.raises(AtCapacity):
+        house.lease("s4")
+    assert len(house.supervisor.started) == 3
+
+
+def test_refusal_of_the_supervisor_leaves_no_trace(house: House) -> None:
+    house.supervisor.refusal = AtCapacity("too many servers are starting")
+    with pytest.raises(AtCapacity):
+        house.lease("s1")
+    house.supervisor.refusal = None
+    assert house.view().instances == 0
+    assert house.lease("s1").alive
+
+
+# --- failed starts -----------------------------------------------------------------------------------------
+
+
+def test_a_failed_start_refuses_the_next_until_its_backoff_is_over(house: House) -> None:
+    house.fail_to_start()
+    data = house.refused()
+    assert data["state"] == ServerState.BACKOFF == house.view().state
+    assert 0 < data["retryAfterMs"] <= 1001
+    assert "it exited with code 1 (no key)" in data["reason"]
+    house.reactor.advance(data["retryAfterMs"] / 1000)
+    assert house.lease("s").alive
+
+
+def test_backoff_grows_with_every_failed_start(house: House) -> None:
+    waits = []
+    for _ in range(4):
+        house.fail_to_start()
+        waits.append(house.refused()["retryAfterMs"])
+        house.reactor.advance(waits[-1] / 1000)
+    assert [round(wait / 1000) for wait in waits] == [1, 2, 4, 8]
+
+
+def test_backoff_of_one_key_holds_for_every_key(house: House) -> None:
+    house.fail_to_start("s1")
+    house.refused("s2")
+
+
+def test_an_instance_that_lives_is_usable_during_a_backoff(house: House) -> None:
+    lives = house.ready("s1")
+    house.fail_to_start("s2")
+    assert house.lease("s1") is lives
+
+
+def test_a_start_that_takes_too_long_counts_as_failed(house: House) -> None:
+    house.lease("s")
+    house.reactor.advance(31)
+    house.child.die(None, "SIGTERM")
+    assert "did not answer initialize" in house.refused()["reason"]
+
+
+def test_an_instance_given_up_while_it_starts_does_not_speak_against_its_server(house: House) -> None:
+    house.lease("s1")
+    house.pool.release("s1", "its session ended")
+    house.child.die(None, "SIGTERM")
+    assert house.lease("s2").alive
+
+
+def test_the_first_death_after_a_good_start_is_forgiven_and_the_second_is_not(house: House) -> None:
+    house.ready("s")
+    house.child.die(139)
+    assert house.view().state is ServerState.IDLE
+    house.ready("s")
+    house.child.die(139)
+    assert house.refused()["state"] == ServerState.BACKOFF
+
+
+def test_a_death_after_a_long_life_starts_the_count_anew(house: House) -> None:
+    for _ in range(3):
+        house.ready("s")
+        house.reactor.advance(11)
+        house.child.die(1)
+    assert house.lease("s").alive
+
+
+def test_an_operators_mistake_is_fatal_and_asked_again_at_each_call(house: House) -> None:
+    house.lease("s")
+    house.child.fail(RefusedByPolicy("the image is not allowed", server="git", rule="image-not-allowed"))
+    assert house.view().state is ServerState.FATAL
+    assert "the image is not allowed" in house.view().reason
+    house.ready("s")
+    assert (house.view().state, house.view().reason) == (ServerState.READY, "")
+
+
+def test_a_disabled_server_is_refused_without_a_start() -> None:
+    house = House(replace(SPEC, enabled=False))
+    assert house.view().state is ServerState.DISABLED
+    data = house.refused()
+    assert (data["state"], house.supervisor.started) == (ServerState.DISABLED, [])
+    assert "disabled" in data["reason"]
+
+
+# --- housekeeping ------------------------------------------------------------------------------------------
+
+
+def test_an_idle_instance_is_ended_after_its_time(house: House) -> None:
+    connection = house.ready("s")
+    house.reactor.advance(99)
+    house.pool.sweep()
+    assert connection.alive
+    house.reactor.advance(1)
+    house.pool.sweep()
+    assert house.child.reason == "idle for 100 s"
+
+
+def test_idle_stop_never_touches_a_call_in_flight() -> None:
+    house = House(replace(SPEC, idle_seconds=1))
+    started, starting = house.busy("s1"), house.lease("s2")
+    starting.call(UpstreamCall("tools/call", {}, Outcome()))
+    house.reactor.advance(29)
+    house.pool.sweep()
+    assert started.alive and starting.alive
+    house.supervisor.started[0].result(2, {})
+    house.reactor.advance(0.5)
+    house.pool.sweep()
+    assert started.alive  # its rest begins with the answer
+
+
+def test_idle_stop_is_no_failure_and_not_held_against_the_next_start(house: House) -> None:
+    for _ in range(3):
+        house.ready("s")
+        house.reactor.advance(100)
+        house.pool.sweep()
+        house.child.die(0)
+    assert house.view().state is ServerState.IDLE
+    assert house.lease("s").alive
+
+
+def test_sweep_ends_calls_that_are_late(house: House) -> None:
+    outcome = Outcome()
+    house.ready("s").call(UpstreamCall("tools/call", {}, outcome))
+    house.reactor.advance(60)
+    house.pool.sweep()
+    assert outcome.error.data["seconds"] == 60.0
+
+
+def test_discard_ends_the_instance(house: House) -> None:
+    connection = house.ready(CATALOG)
+    house.pool.discard(connection, "the catalog was read")
+    assert house.child.reason == "the catalog was read"
+
+
+# --- what is shown -----------------------------------------------------------------------------------------
+
+
+def test_states_follow_the_life_of_a_server(house: House) -> None:
+    seen = [house.view().state]
+    connection = house.lease("s")
+    seen.append(house.view().state)
+    house.child.initialized()
+    seen.append(house.view().state)
+    connection.call(UpstreamCall("tools/call", {}, Outcome()))
+    house.pool.sweep()
+    seen.append(house.view().state)
+    house.child.die(0)
+    seen.append(house.view().state)
+    assert seen == [
+        ServerState.IDLE, ServerState.STARTING, ServerState.READY, ServerState.BUSY, ServerState.IDLE,
+    ]
+
+
+def test_the_last_exit_is_shown_with_its_reason_and_last_words(house: House) -> None:
+    house.fail_to_start()
+    assert house.view().last_exit == {
+        "exitCode": 1, "signal": None, "reason": "it exited with code 1", "stderr": ["no key"],
+    }
