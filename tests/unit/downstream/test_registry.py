@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from metamcp.downstream import registry as module
+from metamcp.downstream.registry import IDLE_SECONDS, SessionRegistry, new_id
+from metamcp.downstream.session import ClientSession
+from metamcp.errors import AtCapacity, SessionUnknown
+
+
+class World:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.closed: list[ClientSession] = []
+        self.registry = SessionRegistry(lambda: self.now, self.closed.append)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_session_is_found_by_its_owner_alone(world: World) -> None:
+    session = world.registry.create("dev", "alice", "http")
+    assert world.registry.find(session.id, "dev", "alice", "http") is session
+    for foreign in (("ops", "alice", "http"), ("dev", "bob", "http"), ("dev", "alice", "sse")):
+        with pytest.raises(SessionUnknown):
+            world.registry.find(session.id, *foreign)  # type: ignore[arg-type]
+
+
+def test_ids_are_long_different_and_visible_ascii() -> None:
+    ids = {new_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(len(text) >= 32 and all(0x21 <= ord(char) <= 0x7E for char in text) for text in ids)
+
+
+def test_idle_session_is_closed_and_a_busy_one_is_not(world: World) -> None:
+    idle, busy = (world.registry.create("dev", "alice", "http") for _ in range(2))
+    busy.begin(b"1", lambda _params: None)
+    world.now += IDLE_SECONDS
+    world.registry.sweep()
+    assert world.closed == [idle]
+    assert world.registry.sessions == (busy,)
+
+
+def test_use_renews_a_session(world: World) -> None:
+    session = world.registry.create("dev", "alice", "http")
+    world.now += IDLE_SECONDS - 1
+    world.registry.find(session.id, "dev", "alice", "http")
+    world.now += IDLE_SECONDS - 1
+    world.registry.sweep()
+    assert len(world.registry) == 1
+
+
+def test_full_registry_lets_the_longest_idle_go_and_refuses_when_all_are_busy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SESSIONS", 2)
+    first = world.registry.create("dev", "alice", "http")
+    world.now += 1
+    second = world.registry.create("dev", "alice", "http")
+    third = world.registry.create("dev", "alice", "http")
+    assert world.closed == [first]
+    for session in (second, third):
+        session.begin(b"1", lambda _params: None)
+    with pytest.raises(AtCapacity):
+        world.registry.create("dev", "alice", "http")
+
+
+def test_closing_twice_frees_once(world: World) -> None:
+    session = world.registry.create("dev", "alice", "http")
+    world.registry.close(session, "one")
+    world.registry.close(session, "two")
+    assert world.closed == [session]

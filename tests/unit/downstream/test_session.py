@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from metamcp.downstream.session import ClientSession
+from metamcp.errors import InvalidRequest, SessionUnknown
+from metamcp.protocol import jsonrpc
+
+GONE = SessionUnknown("gone")
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self.ended = ""
+
+    def event(self, data: bytes) -> None:
+        self.events.append(data)
+
+    def end(self, reason: str) -> None:
+        self.ended = reason
+
+
+@pytest.fixture
+def session() -> ClientSession:
+    return ClientSession("id-of-session", "endpoint", "principal", "http", 0.0)
+
+
+def test_message_without_a_stream_waits_for_the_next_one(session: ClientSession) -> None:
+    session.send(b"early")
+    stream = Sink()
+    session.attach(stream)
+    session.send(b"late")
+    assert stream.events == [b"early", b"late"]
+
+
+def test_what_waits_is_bounded_and_the_oldest_gives_way(session: ClientSession) -> None:
+    for number in range(1000):
+        session.send(b"%d" % number)
+    stream = Sink()
+    session.attach(stream)
+    assert len(stream.events) == 200
+    assert stream.events[-1] == b"999"
+
+
+def test_each_message_goes_to_exactly_one_stream(session: ClientSession) -> None:
+    first, second, call = Sink(), Sink(), Sink()
+    session.attach(first)
+    session.attach(second)
+    session.calls.append(call)
+    session.send(b"unrelated")
+    session.send(b"related", related=True)
+    assert (first.events, second.events, call.events) == ([], [b"unrelated"], [b"related"])
+
+
+def test_fifth_stream_ends_the_oldest(session: ClientSession) -> None:
+    streams = [Sink() for _ in range(5)]
+    for stream in streams:
+        session.attach(stream)
+    assert [stream.ended for stream in streams] == ["replaced", "", "", "", ""]
+
+
+def test_question_is_answered_once_with_what_the_client_said(session: ClientSession) -> None:
+    stream, answers = Sink(), []
+    session.attach(stream)
+    assert session.ask("roots/list", b"{}", lambda result, error: answers.append((result, error)), 10.0)
+    asked = json.loads(stream.events[0])
+    answer = jsonrpc.parse(b'{"jsonrpc":"2.0","id":%d,"result":{"roots":[]}}' % asked["id"])
+    session.answer(answer)
+    session.answer(answer)
+    assert answers == [(b'{"roots":[]}', None)]
+
+
+def test_question_that_no_stream_can_carry_is_refused(session: ClientSession) -> None:
+    assert not session.ask("roots/list", b"{}", lambda _result, _error: None, 10.0)
+
+
+def test_question_that_stays_open_is_answered_with_an_error(session: ClientSession) -> None:
+    answers: list[bytes | None] = []
+    session.attach(Sink())
+    session.ask("roots/list", b"{}", lambda _result, error: answers.append(error), 10.0)
+    session.expire(9.9, GONE)
+    assert answers == []
+    session.expire(10.0, GONE)
+    session.expire(11.0, GONE)
+    assert len(answers) == 1 and answers[0] is not None and b"gone" in answers[0]
+
+
+def test_id_in_flight_is_refused_and_free_again_after_its_end(session: ClientSession) -> None:
+    session.begin(b"1", lambda _params: None)
+    session.begin(b'"1"', lambda _params: None)
+    with pytest.raises(InvalidRequest):
+        session.begin(b"1", lambda _params: None)
+    session.finish(b"1")
+    session.begin(b"1", lambda _params: None)
+
+
+def test_close_ends_streams_calls_and_questions_once(session: ClientSession) -> None:
+    stream, cancelled, answers = Sink(), [], []
+    session.attach(stream)
+    session.begin(b"1", cancelled.append)
+    session.ask("roots/list", b"{}", lambda _result, error: answers.append(error), 10.0)
+    session.close("done", GONE)
+    session.close("again", GONE)
+    assert (stream.ended, len(cancelled), len(answers), session.closed) == ("done", 1, 1, "done")

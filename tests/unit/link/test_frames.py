@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Outbound, Post
+from metamcp.link.frames import Close, Frame, FrameInvalid, FrameReader, Item, Open, encode
+
+clients = st.builds(Client, st.text(), st.text(), st.sampled_from(["http", "sse"]), st.text(), st.text())
+kinds = st.sampled_from(["request", "notification", "response"])
+requests = st.one_of(
+    st.builds(Post, clients, kinds, st.text(), st.binary(), st.binary()),
+    st.builds(Listen, clients),
+    st.builds(OpenSse, clients),
+    st.builds(Delete, clients),
+    st.builds(Ask, st.sampled_from(["status", "ready", "docker-check"])),
+)
+numbers = st.integers(0, 2**63 - 1)
+outbounds = st.builds(Outbound, st.sampled_from(list(Is)), st.binary(), st.integers(100, 599), st.text())
+frames = st.one_of(st.builds(Open, numbers, requests), st.builds(Close, numbers), st.builds(Item, numbers, outbounds))
+
+
+@given(st.lists(frames, max_size=8), st.lists(st.integers(0, 4000), max_size=8))
+def test_any_frames_in_any_chunks_arrive_as_they_were_sent(sent: list[Frame], cuts: list[int]) -> None:
+    data = b"".join(map(encode, sent))
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    reader = FrameReader()
+    got = [frame for start, end in zip(places, places[1:], strict=False) for frame in reader.feed(data[start:end])]  # noqa: RUF007
+    assert got == sent
+
+
+def test_frame_over_the_limit_is_refused_before_it_has_come() -> None:
+    with pytest.raises(FrameInvalid, match="limit"):
+        FrameReader(limit=100).feed((101).to_bytes(4, "big"))
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x93\x63\x01\x02", b"\x90"])
+def test_what_is_no_frame_is_refused(body: bytes) -> None:
+    with pytest.raises(FrameInvalid):
+        FrameReader().feed(len(body).to_bytes(4, "big") + body)
