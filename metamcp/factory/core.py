@@ -101,6 +101,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     identity = Identity(
         load_instance_id(settings.state_dir, lambda: secrets.token_hex(8)), f"{int(time.time())}-{os.getpid()}"
     )
+    _warn_of_no_effect(settings, loaded)
     reactor = Reactor()
     starters, chores = Workers("starter", STARTERS), Workers("chore", _CHORES)
     engine = Engine(settings.docker_host)
@@ -122,6 +123,15 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     core = Core(reactor, router, supervisor, catalog, starters, chores, engine, lock)
     _schedule(core, pool, registry, identity)
     return core
+
+
+def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
+    """What an operator may write already, and would be wrong to rely on (docs/configuration.md)."""
+    unused = [f"{spec.name}.warm" for spec in loaded.config.servers.values() if spec.warm]
+    unused += [f"{spec.name}.era" for spec in loaded.config.servers.values() if spec.era == "modern"]
+    unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
+    if unused:
+        _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))
 
 
 def _launcher(resolver: Resolver, engine: Engine) -> Launcher:
