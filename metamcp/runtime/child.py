@@ -28,6 +28,8 @@ _CHUNK = 65536  # the capacity of a pipe; a larger buffer would only be allocate
 _READS_PER_TURN = 16  # 1 MiB: one loud child must not starve the others
 _STDERR_LINES, _STDERR_BYTES = 50, 16 * 1024
 _KILLED = 128 + signal.SIGKILL
+_CLI_CHATTER = ("Run 'docker", "See 'docker", "Run 'podman", "See 'podman")
+"""What the CLI says after every error of its own, and after the line that tells what is wrong."""
 
 _log = logs.get("runtime.child")
 
@@ -49,6 +51,12 @@ class Exit:
     signal: str | None
     stderr: tuple[str, ...] = ()
     reason: str = ""  # why we ended it, or why it could not start; empty when it ended by itself
+
+    @property
+    def last_words(self) -> str:
+        """The last line of standard error that says something; empty when there is none."""
+        said = (line.strip() for line in reversed(self.stderr) if not line.startswith(_CLI_CHATTER))
+        return next((line for line in said if line), "")
 
     def describe(self) -> str:
         """One phrase for logs and errors."""

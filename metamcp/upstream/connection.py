@@ -27,12 +27,14 @@ from metamcp.protocol.framing import LineSplitter, LineTooLong
 from metamcp.protocol.jsonrpc import JsonObject, Message, Raw
 from metamcp.protocol.peer import Peer
 from metamcp.runtime.child import Child, Exit
+from metamcp.runtime.diagnosis.advice import advice
 from metamcp.runtime.states import ChildState
 from metamcp.telemetry import logs
 
 MAX_LINE = 32 * 1024 * 1024
 """Bytes of one message of a server; a longer line ends its child."""
 
+_ENGINE_REFUSED = (125, 126, 127)
 _QUEUE = 256  # calls that may wait for one server's start
 _log = logs.get("upstream.connection")
 
@@ -321,13 +323,22 @@ class UpstreamConnection:
             call.on_done(None, error)
         self._tell_ready(error)
 
+    def _advice(self, ended: Exit) -> list[str]:
+        """What its last words were, and what to do where it was the engine that refused (docker run, exit status)."""
+        if not ended.last_words:
+            return []
+        plan = self.child.plan
+        if plan is None or not plan.container_name or ended.code not in _ENGINE_REFUSED:
+            return [f"Its last words: {ended.last_words}"]
+        return [ended.last_words, advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))]
+
     def _why_gone(self, ended: Exit) -> MetaMCPError:
         name = self.spec.name
         if self.child.error is not None:
             return self.child.error
         if not self.started_well:
-            tail = f"; its last words: {ended.stderr[-1]}" if ended.stderr else ""
-            return server_unavailable(name, "BACKOFF", f"it did not start: {ended.describe()}{tail}")
+            reason = ". ".join([f"it did not start: {ended.describe()}", *self._advice(ended)])
+            return server_unavailable(name, "BACKOFF", reason)
         stderr = "\n".join(ended.stderr)
         text = f"server {name!r} died during the call: {ended.describe()}"
         return ServerDied(

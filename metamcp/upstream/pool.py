@@ -177,7 +177,7 @@ class UpstreamPool:
     def _count_failure(self, server: _Server, connection: UpstreamConnection) -> None:
         now = self._reactor.clock()
         child, ended = connection.child, connection.child.exit
-        tail = f" ({ended.stderr[-1]})" if ended and ended.stderr else ""
+        tail = f" ({ended.last_words})" if ended and ended.last_words else ""
         server.reason = f"{ended.describe() if ended else 'it ended'}{tail}"
         if child.error is not None and child.error.fault == "operator":
             # Only an operator can change that; every new call asks again, which costs no container.
