@@ -337,7 +337,8 @@ class UpstreamConnection:
         if self.child.error is not None:
             return self.child.error
         if not self.started_well:
-            reason = ". ".join([f"it did not start: {ended.describe()}", *self._advice(ended)])
+            said = [f"it did not start: {ended.describe()}", *self._advice(ended)]
+            reason = " ".join(text if text.endswith((".", "?", "!")) else f"{text}." for text in said)
             return server_unavailable(name, "BACKOFF", reason)
         stderr = "\n".join(ended.stderr)
         text = f"server {name!r} died during the call: {ended.describe()}"

@@ -64,6 +64,25 @@ def ask(reactor: Reactor, call: Callable[[], T]) -> T:
     return answer.result(BOUND)
 
 
+class Records(logging.Handler):
+    """Keeps what one logger says."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.kept: list[logging.LogRecord] = []
+        self._log = logging.getLogger(name)
+
+    def __enter__(self) -> list[logging.LogRecord]:
+        self._log.addHandler(self)
+        return self.kept
+
+    def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append(record)
+
+
 def in_turn(*calls: Callable[[], object]) -> Callable[[], None]:
     """One callback out of many."""
 
@@ -105,14 +124,9 @@ def test_call_made_by_a_callback_runs_in_the_next_turn(still: tuple[Reactor, Clo
 
 
 def test_broken_callback_is_logged_and_ends_nothing_else(reactor: Reactor) -> None:
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
-    log = logging.getLogger("metamcp.concurrency.reactor")
-    log.addHandler(handler)
-    reactor.call_soon(in_turn(lambda: 1 // 0))
-    assert ask(reactor, lambda: "alive") == "alive"
-    log.removeHandler(handler)
+    with Records("metamcp.concurrency.reactor") as records:
+        reactor.call_soon(in_turn(lambda: 1 // 0))
+        assert ask(reactor, lambda: "alive") == "alive"
     assert [record.getMessage() for record in records] == ["callback-failed"]
     assert records[0].exc_info is not None
 

@@ -13,6 +13,25 @@ from metamcp.concurrency.tasks import Workers
 BOUND = 5.0
 
 
+class Records(logging.Handler):
+    """Keeps what one logger says."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.kept: list[logging.LogRecord] = []
+        self._log = logging.getLogger(name)
+
+    def __enter__(self) -> list[logging.LogRecord]:
+        self._log.addHandler(self)
+        return self.kept
+
+    def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append(record)
+
+
 def in_turn(*calls: Callable[[], object]) -> Callable[[], None]:
     """One callback out of many."""
 
@@ -44,17 +63,12 @@ def test_jobs_run_on_threads_named_after_their_work() -> None:
 
 
 def test_broken_job_is_logged_and_ends_only_itself() -> None:
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
-    log = logging.getLogger("metamcp.concurrency.tasks")
-    log.addHandler(handler)
     workers, done = Workers("w", 1), threading.Event()
-    workers.submit(in_turn([].pop))
-    workers.submit(done.set)
-    assert done.wait(BOUND)
-    workers.close()
-    log.removeHandler(handler)
+    with Records("metamcp.concurrency.tasks") as records:
+        workers.submit(in_turn([].pop))
+        workers.submit(done.set)
+        assert done.wait(BOUND)
+        workers.close()
     assert [record.getMessage() for record in records] == ["job-failed"]
 
 

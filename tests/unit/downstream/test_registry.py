@@ -25,7 +25,7 @@ def test_session_is_found_by_its_owner_alone(world: World) -> None:
     assert world.registry.find(session.id, "dev", "alice", "http") is session
     for foreign in (("ops", "alice", "http"), ("dev", "bob", "http"), ("dev", "alice", "sse")):
         with pytest.raises(SessionUnknown):
-            world.registry.find(session.id, *foreign)  # type: ignore[arg-type]
+            world.registry.find(session.id, *foreign)
 
 
 def test_ids_are_long_different_and_visible_ascii() -> None:
@@ -72,3 +72,27 @@ def test_closing_twice_frees_once(world: World) -> None:
     world.registry.close(session, "one")
     world.registry.close(session, "two")
     assert world.closed == [session]
+
+
+def test_sweep_answers_for_a_client_that_does_not_answer(world: World) -> None:
+    class Stream:
+        def event(self, data: bytes) -> None: ...
+
+        def end(self, reason: str) -> None: ...
+
+    answers: list[bytes | None] = []
+    session = world.registry.create("dev", "alice", "http")
+    session.attach(Stream())
+    session.ask("roots/list", b"{}", lambda _result, error: answers.append(error), world.now + 60)
+    world.registry.sweep()
+    world.now += 60
+    world.registry.sweep()
+    assert len(answers) == 1 and answers[0] is not None and b"did not answer in time" in answers[0]
+
+
+def test_closed_session_is_unknown(world: World) -> None:
+    session = world.registry.create("dev", "alice", "http")
+    world.registry.close_all("shutting down")
+    assert (len(world.registry), session.closed) == (0, "shutting down")
+    with pytest.raises(SessionUnknown):
+        world.registry.find(session.id, "dev", "alice", "http")

@@ -98,10 +98,72 @@ def test_id_in_flight_is_refused_and_free_again_after_its_end(session: ClientSes
 
 
 def test_close_ends_streams_calls_and_questions_once(session: ClientSession) -> None:
-    stream, cancelled, answers = Sink(), [], []
+    cancelled: list[jsonrpc.JsonObject] = []
+    stream, answers = Sink(), []
     session.attach(stream)
     session.begin(b"1", cancelled.append)
     session.ask("roots/list", b"{}", lambda _result, error: answers.append(error), 10.0)
     session.close("done", GONE)
     session.close("again", GONE)
     assert (stream.ended, len(cancelled), len(answers), session.closed) == ("done", 1, 1, "done")
+
+
+def test_question_is_answered_with_the_clients_own_error(session: ClientSession) -> None:
+    stream, answers = Sink(), []
+    session.attach(stream)
+    session.ask("roots/list", b"{}", lambda result, error: answers.append((result, error)), 10.0)
+    session.answer(jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"error":{"code":-1, "message":"no"}}'))
+    assert answers == [(None, b'{"code":-1, "message":"no"}')]
+
+
+def test_answer_that_ends_the_session_leaves_no_other_question_answered_twice(session: ClientSession) -> None:
+    answers: list[str] = []
+
+    def ends_it(_result: bytes | None, _error: bytes | None) -> None:
+        answers.append("first")
+        session.close("its server died", GONE)
+
+    session.attach(Sink())
+    session.ask("roots/list", b"{}", ends_it, 10.0)
+    session.ask("roots/list", b"{}", lambda _result, _error: answers.append("second"), 10.0)
+    session.expire(10.0, GONE)
+    assert answers == ["first", "second"]
+
+
+def test_cancelling_reaches_the_call_once_with_what_the_client_said(session: ClientSession) -> None:
+    told: list[jsonrpc.JsonObject] = []
+    session.begin(b"1", told.append)
+    params = jsonrpc.decode_object(b'{"reason":"enough"}')
+    for identifier in (b'"1"', b"1", b"1"):
+        session.cancel(identifier, params)
+    assert told == [params]
+
+
+def test_what_waits_is_bounded_in_bytes_too(session: ClientSession) -> None:
+    for number in range(5):
+        session.send(b"%d" % number * 400_000)
+    stream = Sink()
+    session.attach(stream)
+    assert [data[:1] for data in stream.events] == [b"3", b"4"]
+
+
+def test_related_message_without_a_call_goes_to_the_newest_stream_that_is_left(session: ClientSession) -> None:
+    first, second = Sink(), Sink()
+    for stream in (first, second):
+        session.attach(stream)
+    session.detach(second)
+    session.detach(second)
+    session.send(b"related", related=True)
+    assert (first.events, second.events) == ([b"related"], [])
+
+
+def test_session_is_busy_while_a_stream_or_a_call_is_open(session: ClientSession) -> None:
+    stream = Sink()
+    seen = [session.busy]
+    session.attach(stream)
+    session.begin(b"1", lambda _params: None)
+    session.detach(stream)
+    seen.append(session.busy)
+    session.finish(b"1")
+    seen.append(session.busy)
+    assert seen == [False, True, False]

@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
 from metamcp.concurrency.reactor import Reactor
-from metamcp.gateway.interface import Client, Is, Listen, Outbound, Post, Reply, Request
+from metamcp.gateway import local
+from metamcp.gateway.interface import Client, Delete, Is, Listen, Outbound, Post, Reply, Request
+from metamcp.gateway.local import QueuedExchange
+from metamcp.link import client as client_module
+from metamcp.link import server
 from metamcp.link.client import LinkClient
+from metamcp.link.frames import Frame, Open, encode
 from metamcp.link.server import LinkServer
 
 BOUND = 10.0
 
 
 class Behind:
-    """Answers a POST with its own payload; keeps the reply of everything else."""
+    """Answers a POST with its own payload and FLOOD with a lot; keeps the reply of everything else."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.kept: list[Reply] = []
         self.arrived = threading.Event()
         self.closed = threading.Event()
+        self.later: SimpleQueue[tuple[Request, Reply]] | None = None
         self.reactor = Reactor()
         self.server = LinkServer(self.reactor, path, self.open)
         self.server.start()
         self.reactor.start()
 
+    def answer_later(self, asked: SimpleQueue[tuple[Request, Reply]]) -> None:
+        """From now on the test answers."""
+        self.later = asked
+
     def open(self, request: Request, reply: Reply) -> None:
-        if isinstance(request, Post):
+        if self.later is not None:
+            self.later.put((request, reply))
+        elif isinstance(request, Post):
             reply.answer(request.payload)
+        elif isinstance(request, Delete):
+            for _ in range(20):
+                reply.event(b"x" * 100_000)
         else:
             reply.on_closed = self.closed.set
             self.kept.append(reply)
             self.arrived.set()
 
-    def do(self, call: Callable[[], object]) -> None:
+    def do(self, call: Callable[[], None]) -> None:
         done = threading.Event()
-        self.reactor.call_soon(lambda: call())
+        self.reactor.call_soon(call)
         self.reactor.call_soon(done.set)
         assert done.wait(BOUND)
 
@@ -54,6 +72,7 @@ def post(payload: bytes) -> Post:
 
 
 LISTEN = Listen(Client("e", "p", "http", "s"))
+FLOOD = Delete(Client("e", "p", "http", "s"))
 
 
 @pytest.fixture
@@ -160,3 +179,124 @@ def test_worker_that_goes_away_has_its_exchanges_closed(path: Path) -> None:
 
 def test_socket_is_for_its_owner_alone(behind: Behind) -> None:
     assert behind.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_two_hundred_open_exchanges_are_answered_in_any_order(behind: Behind, client: LinkClient) -> None:
+    def ten(number: int) -> list[tuple[str, QueuedExchange]]:
+        names = [f"{number}-{turn}" for turn in range(10)]
+        return [(name, client.exchange(Listen(Client(name, "p", "http")))) for name in names]
+
+    asked: SimpleQueue[tuple[Request, Reply]] = SimpleQueue()
+    behind.answer_later(asked)
+    with ThreadPoolExecutor(20) as pool:
+        opened = [pair for pairs in pool.map(ten, range(20)) for pair in pairs]
+        waiting = [asked.get(timeout=BOUND) for _ in opened]
+        for request, reply in reversed(waiting):
+            assert isinstance(request, Listen)
+            behind.do(partial(reply.answer, request.client.endpoint.encode()))
+        answers = list(pool.map(lambda pair: pair[1].next(BOUND), opened))
+    assert [item.data for item in answers if item] == [name.encode() for name, _ in opened]
+
+
+def test_slow_reader_is_cut_and_the_others_go_on(
+    behind: Behind, client: LinkClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "QUEUE_BYTES", 1_000_000)
+    slow = client.exchange(LISTEN)
+    assert behind.arrived.wait(BOUND)
+    for _ in range(10):
+        behind.do(partial(behind.kept[0].event, b"x" * 200_000))
+    assert behind.closed.wait(BOUND)
+    answer = client.exchange(post(b"quick")).next(BOUND)
+    assert answer is not None and answer.data == b"quick"
+    kinds = [item.kind for item in (slow.next(BOUND) for _ in range(5)) if item]
+    assert kinds == [Is.EVENT] * 4 + [Is.ENDED]
+
+
+def test_worker_that_does_not_read_is_cut_and_nothing_more_of_it_begins(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_OUT_LIMIT", 1_000_000)
+    with socket.socket(socket.AF_UNIX) as worker:
+        worker.connect(str(behind.path))
+        worker.sendall(encode(Open(1, LISTEN)) + encode(Open(2, FLOOD)) + encode(Open(3, LISTEN)))
+        assert behind.closed.wait(BOUND)
+    assert [reply.done for reply in behind.kept] == [True]
+
+
+def test_worker_that_speaks_another_protocol_is_cut_and_the_others_go_on(behind: Behind, client: LinkClient) -> None:
+    with socket.socket(socket.AF_UNIX) as worker:
+        worker.settimeout(BOUND)
+        worker.connect(str(behind.path))
+        worker.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert worker.recv(1) == b""
+    answer = client.exchange(post(b"still here")).next(BOUND)
+    assert answer is not None and answer.data == b"still here"
+
+
+def test_supervisor_that_speaks_another_protocol_fails_the_exchange_and_is_called_anew(
+    path: Path, client: LinkClient
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.settimeout(BOUND)
+        listener.bind(str(path))
+        listener.listen()
+        first, _ = listener.accept()
+        with first:
+            assert client.wait_connected(BOUND)
+            exchange = client.exchange(LISTEN)
+            first.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            failed = exchange.next(BOUND)
+            assert failed is not None and failed.kind == Is.FAILED
+        listener.accept()[0].close()
+        client.close()
+
+
+def test_exchange_that_failed_with_the_old_link_does_not_begin_on_the_new_one(
+    path: Path, client: LinkClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generations = [Behind(path)]
+    assert client.wait_connected(BOUND)
+    opened = client.exchange(LISTEN)
+
+    def encode_during_a_restart(frame: Frame) -> bytes:
+        generations.pop().close()
+        assert opened.next(BOUND)  # FAILED: the old link is gone
+        generations.append(Behind(path))
+        assert client.wait_connected(BOUND)
+        return encode(frame)
+
+    assert generations[0].arrived.wait(BOUND)
+    with monkeypatch.context() as patched:
+        patched.setattr(client_module, "encode", encode_during_a_restart)
+        failed = client.exchange(LISTEN).next(BOUND)
+    answer = client.exchange(post(b"next")).next(BOUND)
+    generations[0].close()
+    assert failed is not None and (failed.kind, failed.status) == (Is.FAILED, 503)
+    assert answer is not None and answer.data == b"next"
+    assert generations[0].kept == []
+
+
+def test_exchange_closed_while_its_answer_comes_leaves_the_link_usable(behind: Behind, client: LinkClient) -> None:
+    def hasty(_number: int) -> None:
+        client.exchange(post(b"unread")).close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hasty, range(400)))
+    answer = client.exchange(post(b"read")).next(BOUND)
+    assert answer is not None and answer.data == b"read"
+
+
+def test_closing_the_client_fails_what_is_open_and_what_comes_later(behind: Behind, client: LinkClient) -> None:
+    opened = client.exchange(LISTEN)
+    client.close()
+    for item in (opened.next(BOUND), client.exchange(LISTEN).next(BOUND)):
+        assert item is not None and (item.kind, item.status) == (Is.FAILED, 503)
+
+
+def test_socket_of_a_dead_supervisor_is_replaced_and_ours_is_removed(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    behind = Behind(path)
+    behind.close()
+    assert not path.exists()

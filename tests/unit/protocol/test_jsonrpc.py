@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metamcp.errors import InvalidParams, InvalidRequest, ParseError
@@ -36,7 +36,8 @@ def containers_of(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return arrays | objects_of(values)
 
 
-values = st.recursive(scalars, containers_of, max_leaves=8)
+values = st.recursive(scalars, containers_of, max_leaves=6)
+fewer = settings(max_examples=40, deadline=None)  # deep values are slow to make
 ids = strings.map(str.encode) | st.integers().map(lambda number: b"%d" % number)
 
 
@@ -45,6 +46,7 @@ def message(**members: str) -> bytes:
     return f'{{"jsonrpc":"2.0"{inside}}}'.encode()
 
 
+@fewer
 @given(objects_of(values), ids)
 def test_params_and_id_of_a_request_are_emitted_byte_for_byte(params: str, identifier: bytes) -> None:
     sent = jsonrpc.request(identifier, "tools/call", params.encode())
@@ -53,6 +55,7 @@ def test_params_and_id_of_a_request_are_emitted_byte_for_byte(params: str, ident
     assert jsonrpc.request(bytes(got.id), got.method or "", bytes(got.params)) == sent
 
 
+@fewer
 @given(values)
 def test_result_of_any_value_is_emitted_byte_for_byte(value: str) -> None:
     sent = jsonrpc.result_response(b"7", value.encode())
@@ -61,13 +64,15 @@ def test_result_of_any_value_is_emitted_byte_for_byte(value: str) -> None:
     assert jsonrpc.result_response(bytes(got.id), bytes(got.result)) == sent
 
 
+@fewer
 @given(objects_of(values))
 def test_error_of_a_server_is_emitted_byte_for_byte(error: str) -> None:
     sent = jsonrpc.error_response(b'"x"', error.encode())
     assert jsonrpc.error_response(b'"x"', bytes(jsonrpc.parse(sent).error)) == sent
 
 
-@given(st.dictionaries(st.text("abcé\u200d", max_size=4), values, max_size=5))
+@fewer
+@given(st.dictionaries(st.text("abcé\u200d", max_size=4), values, max_size=4))
 def test_decoded_object_keeps_order_and_the_bytes_of_its_members(members: dict[str, str]) -> None:
     text = "{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in members.items()) + "}"
     decoded = jsonrpc.decode_object(text.encode())
@@ -77,7 +82,8 @@ def test_decoded_object_keeps_order_and_the_bytes_of_its_members(members: dict[s
     assert [(name, bytes(raw)) for name, raw in again.items()] == expected
 
 
-@given(st.lists(values, max_size=5))
+@fewer
+@given(st.lists(values, max_size=4))
 def test_decoded_array_keeps_the_bytes_of_its_members(items: list[str]) -> None:
     decoded = jsonrpc.decode_array(("[" + " , ".join(items) + "]").encode(), "tools")
     assert [bytes(raw) for raw in decoded] == [item.encode() for item in items]

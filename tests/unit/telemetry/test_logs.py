@@ -47,3 +47,57 @@ def test_short_values_are_not_masked() -> None:
     redact = logs.Redactor()
     redact.add(["1", "abc"])
     assert redact("1 abc") == "1 abc"
+
+
+AWKWARD = ['quo"te-and\\slash', "pässwörd", "line one\nline two", "tab\there", "\x1b[31mred"]
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("secret", AWKWARD)
+def test_secret_is_masked_in_the_form_that_the_line_quotes_it(
+    style: str, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "redact", logs.Redactor())
+    logs.redact.add([secret])
+    line = written(style, alone=secret, inside=f"a {secret} b")
+    assert line.count("***") == 2
+    assert json.dumps(secret)[1:-1] not in line and secret not in line
+
+
+def test_secret_that_contains_another_one_is_masked_whole() -> None:
+    redact = logs.Redactor()
+    redact.add(["token", "tokenXYZ"])
+    redact.add(["my-tokenXYZ-too"])
+    assert redact("tokenXYZ token my-tokenXYZ-too") == "*** *** ***"
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+@pytest.mark.parametrize("value", ["a\nlevel=info", "a\rb", "\x1b[2J", "a\x00b", "a\u2028b", "a\u202eb"])
+def test_value_cannot_forge_a_line_or_steer_a_terminal(style: str, value: str) -> None:
+    line = written(style, name=value)
+    assert len(line.splitlines()) == 1
+    assert line.removesuffix("\n").isprintable()
+
+
+def test_exception_and_its_secrets_stay_on_one_masked_line() -> None:
+    stream = io.StringIO()
+    logs.configure("INFO", "text", stream)
+    logs.redact.add(["hunter2-hunter2"])
+    try:
+        raise ValueError("login as hunter2-hunter2 failed")
+    except ValueError:
+        logs.get("test").exception("it-broke")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert "ValueError: login as *** failed" in stream.getvalue()
+
+
+def test_level_below_the_configured_one_is_silent() -> None:
+    stream = io.StringIO()
+    logs.configure("warning", "json", stream)
+    logs.get("test").info("quiet")
+    logs.get("test").warning("loud")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
+
+
+def test_value_that_json_does_not_know_is_shown_as_text() -> None:
+    assert json.loads(written("json", where=Ellipsis))["where"] == "Ellipsis"
