@@ -30,11 +30,14 @@ class Question:
             self._answer((503, {"error": "too much is going on; ask again in a moment"}))
 
     def _run(self) -> None:
+        body: Body = (500, {"error": "the question could not be answered; the gateway's log has the details"})
         try:
             body = self._find()
         except EngineUnavailable as error:
             body = (503, {"error": error.text, "hint": error.hint})
-        self._reactor.call_soon(lambda: self._answer(body))
+        finally:
+            # Also after an error that nobody foresaw: whoever asks next must not wait for this answer for ever.
+            self._reactor.call_soon(lambda: self._answer(body))
 
     def _answer(self, body: Body) -> None:
         waiting, self._waiting = self._waiting, []
