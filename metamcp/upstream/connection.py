@@ -218,6 +218,9 @@ class UpstreamConnection:
         self._write(jsonrpc.notification("notifications/cancelled", jsonrpc.encode(told)))
 
     def _write(self, message: bytes) -> None:
+        if b"\n" in message or b"\r" in message:
+            # Of a client that indents its JSON. A line end can only be white space here: in a string it is escaped.
+            message = message.replace(b"\r", b" ").replace(b"\n", b" ")
         self.child.write(message + b"\n")
 
     def _take(self, call: UpstreamCall) -> bool:

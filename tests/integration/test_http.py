@@ -210,3 +210,13 @@ def test_listening_stream_may_not_be_buffered_or_kept(gateway: GatewayProcess) -
     assert stream.headers["x-accel-buffering"] == "no"
     assert stream.headers["cache-control"].startswith("no-cache")
     assert gateway.rpc("ping", session=session).json()["result"] == {}
+
+
+def test_indented_message_reaches_its_server_as_one_line(gateway: GatewayProcess) -> None:
+    session = gateway.open_session()
+    params = {"name": "good__echo", "arguments": {"text": "one\nline", "more": {"nested": [1, 2]}}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    body = json.dumps(message, indent=2).replace("\n", "\r\n")
+    headers = BOTH | {"Mcp-Session-Id": session, "Content-Type": "application/json"}
+    answer = gateway.http.post(f"{gateway.url}/mcp", data=body, headers=headers, timeout=10)
+    assert answer.json()["result"]["content"][0]["text"] == "one\nline"
