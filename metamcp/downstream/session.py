@@ -87,7 +87,7 @@ class ClientSession:
         """The client answered a question; one that nobody asked is ignored."""
         question = self._peer.answered(bytes(message.id))
         if question is not None:
-            error = bytes(message.error)
+            error = message.failure
             question.on_answer(None if error else bytes(message.result), error or None)
 
     # --- to the client ---------------------------------------------------------------------------------

@@ -32,6 +32,12 @@ class Message(msgspec.Struct, frozen=True):
     error: Raw = Raw(b"")
 
     @property
+    def failure(self) -> bytes:
+        """The raw error of a response, or empty. Some peers write ``"error": null`` beside a result."""
+        error = bytes(self.error)
+        return b"" if error == b"null" else error
+
+    @property
     def kind(self) -> Kind:
         if self.method is None:
             return "response"

@@ -273,7 +273,7 @@ class UpstreamConnection:
             _log.debug("answer-to-nothing", extra=logs.fields(server=self.spec.name))
             return
         self._maybe_idle()
-        error = bytes(message.error)
+        error = message.failure
         call.on_done(None if error else bytes(message.result), error or None)
 
     def _on_request(self, message: Message) -> None:

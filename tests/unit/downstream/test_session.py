@@ -167,3 +167,11 @@ def test_session_is_busy_while_a_stream_or_a_call_is_open(session: ClientSession
     session.finish(b"1")
     seen.append(session.busy)
     assert seen == [False, True, False]
+
+
+def test_null_error_beside_a_result_is_no_error(session: ClientSession) -> None:
+    answers: list[tuple[bytes | None, bytes | None]] = []
+    session.attach(Sink())
+    session.ask("roots/list", b"{}", lambda result, error: answers.append((result, error)), 10.0)
+    session.answer(jsonrpc.parse(b'{"jsonrpc":"2.0","id":1,"result":{"roots":[]},"error":null}'))
+    assert answers == [(b'{"roots":[]}', None)]
