@@ -21,8 +21,6 @@ def exposed_name(server: str, name: str, prefix: bool) -> str:
     valid = _FOREIGN.sub("_", full)
     if valid == full and 0 < len(full) <= MAX_LENGTH:
         return full
-    if len(valid) <= MAX_LENGTH - _HASH - 1 and valid.strip("_"):
-        return f"{valid}_{_digest(full)}"
     return f"{valid[: MAX_LENGTH - _HASH - 1]}_{_digest(full)}"
 
 
