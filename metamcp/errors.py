@@ -59,6 +59,24 @@ class InvalidParams(MetaMCPError):
     code, http_status, fault = -32602, 400, "client"
 
 
+class HeaderMismatch(MetaMCPError):
+    """A header and the body disagree, or a mandatory header is missing (2026-07-28, Server Validation)."""
+
+    code, http_status, fault = -32020, 400, "client"
+
+
+class MissingClientCapability(MetaMCPError):
+    """``data``: requiredCapabilities, in the shape of ClientCapabilities (2026-07-28, schema)."""
+
+    code, http_status, fault = -32021, 400, "client"
+
+
+class UnsupportedVersion(MetaMCPError):
+    """``data``: supported (list of revisions), requested (2026-07-28, Protocol Version Header)."""
+
+    code, http_status, fault = -32022, 400, "client"
+
+
 class SessionUnknown(MetaMCPError):
     """404 is the only signal that makes clients initialize anew (2025-11-25, Session Management)."""
 

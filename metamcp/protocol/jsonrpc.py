@@ -144,6 +144,18 @@ def decode_string(raw: Raw | bytes | None, what: str) -> str:
         raise InvalidParams(f"{what} must be a string") from error
 
 
+class _ErrorObject(msgspec.Struct):
+    code: int = 0
+
+
+def error_code(error: bytes) -> int:
+    """The code of a raw error object; 0 when there is none."""
+    try:
+        return msgspec.json.decode(error, type=_ErrorObject).code
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0
+
+
 def encode(value: Any) -> bytes:
     """Compact JSON; Raw values go in as they are."""
     return _encode(value)
