@@ -68,6 +68,7 @@ class FakeChild:
         self.state = ChildState.STARTING
         self.since = self.born = reactor.clock()
         self.plan = None
+        self.is_container = False
         self.pid: int | None = 1
         self.exit: Exit | None = None
         self.error: MetaMCPError | None = None
@@ -163,8 +164,14 @@ class Hears:
     """A Listener that remembers."""
 
     def __init__(self) -> None:
+        self.withdrawn: list[bytes] = []
         self.requests: list[tuple[bytes, str, bytes]] = []
         self.notifications: list[tuple[str, bytes]] = []
+
+    def on_ready(self, connection: object) -> None: ...
+
+    def on_withdrawn(self, connection: object, identifier: bytes) -> None:
+        self.withdrawn.append(identifier)
 
     def on_request(self, connection: object, identifier: bytes, method: str, params: Raw) -> None:
         self.requests.append((identifier, method, bytes(params)))
@@ -209,7 +216,10 @@ class ScriptedServer:
 
     def __call__(self, child: FakeChild, message: Json) -> None:
         method = message.get("method", "")
-        if method == "initialize":
+        if method == "server/discover":
+            error = {"code": -32601, "message": "unknown method"}
+            child.say({"jsonrpc": "2.0", "id": message["id"], "error": error})
+        elif method == "initialize":
             child.initialized(self.capabilities, **self.says)
         elif method == "notifications/initialized" and self.on_initialized is not None:
             self.on_initialized(child)

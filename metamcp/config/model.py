@@ -48,7 +48,7 @@ class ServerSpec:
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     enabled: bool = True
-    isolation: Isolation = "session"
+    isolation: Isolation | None = None  # None: by the era that the server speaks
     warm: int = 0
     max_instances: int = 20
     idle_seconds: float = 300.0

@@ -27,6 +27,9 @@ STDIN_LIMIT = 64 * 1024 * 1024
 _CHUNK = 65536  # the capacity of a pipe; a larger buffer would only be allocated in vain
 _READS_PER_TURN = 16  # 1 MiB: one loud child must not starve the others
 _STDERR_LINES, _STDERR_BYTES = 50, 16 * 1024
+ENGINE_REFUSED = (125, 126, 127)
+"""Exit codes of ``docker run`` that are the engine's own: the container, or its command, could not be started."""
+
 _KILLED = 128 + signal.SIGKILL
 _CLI_CHATTER = ("Run 'docker", "See 'docker", "Run 'podman", "See 'podman")
 """What the CLI says after every error of its own, and after the line that tells what is wrong."""

@@ -17,6 +17,7 @@ from metamcp.errors import (
     Cancelled,
     DeadlinePassed,
     InvalidParams,
+    InvalidRequest,
     MetaMCPError,
     MethodNotFound,
     ServerDied,
@@ -26,15 +27,15 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.framing import LineSplitter, LineTooLong
 from metamcp.protocol.jsonrpc import JsonObject, Message, Raw
 from metamcp.protocol.peer import Peer
-from metamcp.runtime.child import Child, Exit
+from metamcp.runtime.child import ENGINE_REFUSED, Child, Exit
 from metamcp.runtime.diagnosis.advice import advice
 from metamcp.runtime.states import ChildState
 from metamcp.telemetry import logs
+from metamcp.upstream.opening import Opening, SpokenEra
 
 MAX_LINE = 32 * 1024 * 1024
 """Bytes of one message of a server; a longer line ends its child."""
 
-_ENGINE_REFUSED = (125, 126, 127)
 _QUEUE = 256  # calls that may wait for one server's start
 _log = logs.get("upstream.connection")
 
@@ -43,58 +44,70 @@ Done = Callable[[bytes | None, bytes | MetaMCPError | None], None]
 
 
 class Listener(Protocol):
-    """Who hears what a server says by itself. Both are called on the reactor's thread."""
+    """Who hears what a server says by itself, on the reactor's thread."""
+
+    def on_ready(self, connection: UpstreamConnection) -> None:
+        """The conversation has begun; what is said here is said before any call."""
 
     def on_request(self, connection: UpstreamConnection, identifier: bytes, method: str, params: Raw) -> None: ...
+
+    def on_withdrawn(self, connection: UpstreamConnection, identifier: bytes) -> None:
+        """The server no longer wants an answer to a request that it sent."""
 
     def on_notification(self, connection: UpstreamConnection, method: str, params: Raw) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
 class UpstreamCall:
-    """One request on its way to a server. ``on_event`` gets progress notifications, ready to send."""
+    """One request on its way to a server. ``on_event`` gets progress notifications, ready to send; ``on_question``
+    the method of what the server asks, where nobody else can be asked and this is the only call in flight."""
 
     method: str
     params: JsonObject
     on_done: Done
     on_event: Callable[[bytes], None] | None = None
+    on_question: Callable[[str], None] | None = None
     id: int = 0
     token: bytes = b""  # the client's own progress token, restored in every notification
     deadline: float = 0.0
     last: float = 0.0
     started: float = field(default=0.0)
+    endless: bool = False  # a subscription: it has no deadline, and nobody waits for its result
 
 
 class UpstreamConnection:
-    """Owned by the reactor's thread. ``hello`` is the raw ``params`` of the ``initialize`` request."""
+    """Owned by the reactor's thread. ``listener`` may be exchanged between two calls."""
 
     def __init__(
         self,
         reactor: Reactor,
         spec: ServerSpec,
         child: Child,
-        hello: bytes,
+        opening: Opening,
         listener: Listener,
         on_closed: Callable[[UpstreamConnection], None],
     ) -> None:
         self.spec = spec
         self.child = child
-        self.server_says: JsonObject = {}  # the InitializeResult
+        self.key = ""  # whom it serves, in the pool's words
+        self.opening = opening
+        self.listener = listener
+        self.server_says: JsonObject = {}  # the result of the opening request
+        self.objection = b""  # the raw error with which the server answered the opening request
+        self.watched = False  # somebody waits for what the server says by itself: it is not idle
         self.last_used = reactor.clock()
         self.started_well = False
         self.unneeded = False  # we ended it, for a reason that does not speak against the server
         self._reactor = reactor
-        self._hello = hello
-        self._listener = listener
         self._on_closed = on_closed
-        self._peer: Peer[UpstreamCall, None] = Peer()
+        self._peer: Peer[UpstreamCall, float] = Peer()  # received: when the server asked
         self._waiting: list[UpstreamCall] = []
         self._ready_callbacks: list[Callable[[MetaMCPError | None], None]] = []
         self._lines = LineSplitter(MAX_LINE)
         child.on_data = self._on_data
         child.on_exit = self._on_exit
         self._start_timer: Timer = reactor.call_later(spec.timeouts.start, self._start_too_slow)
-        self._send_initialize()
+        self._open()
 
     # --- what others ask -------------------------------------------------------------------------------
 
@@ -104,8 +117,27 @@ class UpstreamConnection:
         return self.child.state not in (ChildState.STOPPING, ChildState.EXITED)
 
     @property
+    def era(self) -> SpokenEra:
+        return self.opening.era
+
+    @property
     def in_flight(self) -> int:
-        return len(self._peer.sent) + len(self._waiting)
+        """Calls that wait for this server. A subscription waits for nothing."""
+        return sum(not call.endless for call in self._peer.sent.values()) + len(self._waiting)
+
+    @property
+    def only_call(self) -> UpstreamCall | None:
+        """The one call in flight; what the server says now belongs to it. None when there are several."""
+        calls = [call for call in self._peer.sent.values() if not call.endless]
+        return calls[0] if len(calls) == 1 else None
+
+    def capability(self, name: str) -> JsonObject | None:
+        """What the server declared under ``name``; None when it did not."""
+        try:
+            declared = jsonrpc.decode_object(self.server_says.get("capabilities", b""), "capabilities")
+            return jsonrpc.decode_object(declared[name], name) if name in declared else None
+        except InvalidParams:
+            return None
 
     def when_ready(self, callback: Callable[[MetaMCPError | None], None]) -> None:
         """Call back once: with None when initialized, or with the reason why it never will be."""
@@ -116,10 +148,12 @@ class UpstreamConnection:
 
     def call(self, call: UpstreamCall) -> None:
         """Send ``call`` now, or when the server is ready. Raises AtCapacity when too many wait already."""
-        self.last_used = self._reactor.clock()
-        call.started = self.last_used
-        call.deadline = self.last_used + self.spec.timeouts.call
-        call.last = self.last_used + self.spec.timeouts.total
+        now = call.started = self._reactor.clock()
+        if call.endless:
+            call.deadline = call.last = float("inf")
+        else:
+            self.last_used = now
+            call.deadline, call.last = now + self.spec.timeouts.call, now + self.spec.timeouts.total
         if self.started_well:
             self._transmit(call)
         elif len(self._waiting) >= _QUEUE:
@@ -141,7 +175,14 @@ class UpstreamConnection:
             self._write(jsonrpc.notification(method, params))
 
     def answer(self, identifier: bytes, result: bytes | None, error: bytes | None) -> None:
-        """The client's answer to a request of the server; ``identifier`` as the server wrote it."""
+        """The answer to a request of the server; ``identifier`` as the server wrote it. The time that a person took
+        for it does not count against the calls in flight."""
+        asked = self._peer.finish(identifier)
+        if asked is None:
+            return  # answered already, or the server took its question back
+        now = self._reactor.clock()
+        for call in self._peer.sent.values():
+            call.deadline, call.last = max(call.deadline, now + self.spec.timeouts.call), call.last + now - asked
         if error is not None:
             self._write(jsonrpc.error_response(identifier, error))
         else:
@@ -153,7 +194,10 @@ class UpstreamConnection:
         self.child.stop(reason)
 
     def expire(self, now: float) -> None:
-        """End calls whose time is over, and tell the server to stop working on them."""
+        """End calls whose time is over, and tell the server to stop working on them. While the server waits for
+        an answer of the client, no call is late: whoever relays the question bounds it."""
+        if self._peer.received:
+            return
         late = [call for call in (*self._peer.sent.values(), *self._waiting) if now >= min(call.deadline, call.last)]
         for call in late:
             if not self._take(call):
@@ -166,28 +210,33 @@ class UpstreamConnection:
 
     # --- handshake -------------------------------------------------------------------------------------
 
-    def _send_initialize(self) -> None:
-        call = UpstreamCall("initialize", {}, self._initialized)
+    def _open(self) -> None:
+        call = UpstreamCall(self.opening.method, {}, self._opened)
         call.deadline = call.last = float("inf")  # the start timer bounds it
         call.id = self._peer.mint()
         self._peer.send(call.id, call)
-        self._write(jsonrpc.request(b"%d" % call.id, "initialize", self._hello))
+        self._write(jsonrpc.request(b"%d" % call.id, self.opening.method, self.opening.params))
 
-    def _initialized(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
+    def _opened(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
         if isinstance(error, MetaMCPError):
             return  # the child is gone; _on_exit tells everybody
         try:
-            self.server_says = jsonrpc.decode_object(result or b"", "the initialize result")
+            self.server_says = jsonrpc.decode_object(result or b"", f"the {self.opening.method} result")
         except InvalidParams:
             self.server_says = {}
-        if "protocolVersion" not in self.server_says:
+        if not self.opening.agreed(self.server_says):
+            self.objection = error or b""
             detail = logs.redact((error or result or b"").decode("utf-8", "replace")[:300])
-            self.child.stop(f"its answer to initialize is not valid: {detail}")
+            reason = f"its answer to {self.opening.method} is not valid: {detail}"
+            self.child.stop(reason)
+            self._tell_ready(server_unavailable(self.spec.name, "BACKOFF", f"it did not start: {reason}"))
             return
         self._start_timer.cancel()
         self.started_well = True
         self.child.become(ChildState.READY)
-        self._write(jsonrpc.notification("notifications/initialized", b""))
+        if self.era == "legacy":
+            self._write(jsonrpc.notification("notifications/initialized", b""))
+        self.listener.on_ready(self)
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             self._transmit(call)
@@ -195,7 +244,7 @@ class UpstreamConnection:
 
     def _start_too_slow(self) -> None:
         if not self.started_well:
-            self.child.stop(f"it did not answer initialize within {self.spec.timeouts.start:g} s")
+            self.child.stop(f"it did not answer {self.opening.method} within {self.spec.timeouts.start:g} s")
 
     def _tell_ready(self, error: MetaMCPError | None) -> None:
         callbacks, self._ready_callbacks = self._ready_callbacks, []
@@ -207,7 +256,8 @@ class UpstreamConnection:
     def _transmit(self, call: UpstreamCall) -> None:
         call.id = self._peer.mint()
         self._peer.send(call.id, call)
-        self.child.become(ChildState.BUSY)
+        if not call.endless:
+            self.child.become(ChildState.BUSY)
         params = dict(call.params)
         if call.token:
             params["_meta"] = _with_token(params["_meta"], call.id)
@@ -235,7 +285,7 @@ class UpstreamConnection:
 
     def _maybe_idle(self) -> None:
         self.last_used = self._reactor.clock()
-        if not self._peer.sent:
+        if not self.in_flight:
             self.child.become(ChildState.READY)
 
     # --- in --------------------------------------------------------------------------------------------
@@ -279,9 +329,14 @@ class UpstreamConnection:
     def _on_request(self, message: Message) -> None:
         identifier = bytes(message.id)
         if message.method == "ping":
-            self.answer(identifier, b"{}", None)
+            self._write(jsonrpc.result_response(identifier, b"{}"))
+            return
+        try:
+            self._peer.receive(identifier, self._reactor.clock())
+        except InvalidRequest as twice:
+            self._write(jsonrpc.error_response(identifier, twice.as_jsonrpc()))
         else:
-            self._listener.on_request(self, identifier, message.method or "", message.params)
+            self.listener.on_request(self, identifier, message.method or "", message.params)
 
     def refuse(self, identifier: bytes, method: str) -> None:
         """Answer a request of the server that nobody can handle: silence would hang it."""
@@ -291,8 +346,10 @@ class UpstreamConnection:
     def _on_notification(self, method: str, params: Raw) -> None:
         if method == "notifications/progress":
             self._on_progress(params)
+        elif method == "notifications/cancelled":
+            self._on_cancelled(params)
         else:
-            self._listener.on_notification(self, method, params)
+            self.listener.on_notification(self, method, params)
 
     def _on_progress(self, raw: Raw) -> None:
         try:
@@ -306,6 +363,19 @@ class UpstreamConnection:
         if call.on_event is not None:
             params["progressToken"] = Raw(call.token)
             call.on_event(jsonrpc.notification("notifications/progress", jsonrpc.encode(params)))
+
+    def _on_cancelled(self, raw: Raw) -> None:
+        """The server takes a question back (Cancellation), or ends a subscription (2026-07-28, Cancellation)."""
+        try:
+            identifier = jsonrpc.decode_object(raw).get("requestId", Raw(b""))
+        except InvalidParams:
+            return
+        call = self._call_of(identifier)
+        if call is not None and call.endless:
+            self._take(call)
+            call.on_done(b"{}", None)
+        elif bytes(identifier) and self._peer.finish(bytes(identifier)) is not None:
+            self.listener.on_withdrawn(self, bytes(identifier))
 
     def _call_of(self, token: Raw | None) -> UpstreamCall | None:
         try:
@@ -331,7 +401,7 @@ class UpstreamConnection:
         if not ended.last_words:
             return []
         plan = self.child.plan
-        if plan is None or not plan.container_name or ended.code not in _ENGINE_REFUSED:
+        if plan is None or not plan.container_name or ended.code not in ENGINE_REFUSED:
             return [f"Its last words: {ended.last_words}"]
         return [ended.last_words, advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))]
 

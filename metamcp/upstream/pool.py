@@ -7,16 +7,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from metamcp.concurrency.reactor import Reactor
-from metamcp.config.model import ServerSpec
+from metamcp.config.model import Isolation, ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, server_unavailable
 from metamcp.runtime.states import ServerState, backoff_seconds
 from metamcp.runtime.supervisor import Supervisor
 from metamcp.telemetry import logs
 from metamcp.upstream.connection import Listener, UpstreamConnection
+from metamcp.upstream.opening import Opening, SpokenEra
 
 SHARED = "*"
-CATALOG = "catalog"
+"""The key of the one instance for all; of a server that speaks both eras, one in each (``shared_key``). Every
+key that begins with it belongs to no session; a session's key is its id."""
+
+CATALOG = f"{SHARED}catalog"
 """The key of the short-lived connection that asks a server what it has."""
+
+PROBE = f"{SHARED}probe"
+"""Keys of instances that are asked which era they speak, and may die of it."""
 
 _EVICT_AFTER = 1.0  # seconds of rest after which an idle instance may make room for another session
 _QUICK_DEATH = 10.0  # seconds: a server that dies sooner after its start counts as one that failed to start
@@ -72,13 +79,22 @@ class UpstreamPool:
 
     # --- leasing ---------------------------------------------------------------------------------------
 
-    def key(self, spec: ServerSpec, session: str) -> str:
-        """Who shares an instance: by session, all with all, or nobody."""
-        if spec.isolation == "shared":
-            return SHARED
-        return session if spec.isolation == "session" else f"call-{next(self._serial)}"
+    def key(self, spec: ServerSpec, client: str, era: SpokenEra) -> str:
+        """Who shares an instance: the requests of one ``client`` (a session), all with all, or nobody."""
+        isolation = isolation_of(spec, era)
+        if isolation == "shared":
+            return shared_key(era)
+        return client if isolation == "session" else f"call-{next(self._serial)}"
 
-    def lease(self, spec: ServerSpec, key: str, hello: bytes, listener: Listener) -> UpstreamConnection:
+    def lease_idle(self, spec: ServerSpec, group: str, opening: Opening, listener: Listener) -> UpstreamConnection:
+        """A connection of ``group`` that nobody uses now, for one call alone; a new one if there is none."""
+        for key, connection in self._servers[spec.name].connections.items():
+            if key.startswith(f"{group}#") and connection.alive and not connection.in_flight:
+                connection.listener = listener
+                return connection
+        return self.lease(spec, f"{group}#{next(self._serial)}", opening, listener)
+
+    def lease(self, spec: ServerSpec, key: str, opening: Opening, listener: Listener) -> UpstreamConnection:
         """The connection for ``key``, started if there is none. Raises ServerUnavailable or AtCapacity."""
         server = self._servers[spec.name]
         connection = server.connections.get(key)
@@ -86,11 +102,13 @@ class UpstreamPool:
             return connection
         self._refuse_while_backing_off(server)
         self._make_room(server)
-        child = self._supervisor.start(spec, "" if key in (SHARED, CATALOG) else key)
+        child = self._supervisor.start(spec, "" if key.startswith(SHARED) else key)
         connection = UpstreamConnection(
-            self._reactor, spec, child, hello, listener, lambda closed: self._closed(server, key, closed)
+            self._reactor, spec, child, opening, listener, lambda closed: self._closed(server, key, closed)
         )
         server.connections[key] = connection
+        connection.key = key
+        connection.unneeded = key.startswith(PROBE)
         connection.when_ready(lambda error: self._started(server) if error is None else None)
         self._refresh(server)
         return connection
@@ -105,9 +123,10 @@ class UpstreamPool:
         for connection in self.of_session(session):
             connection.close(reason)
 
-    def discard(self, connection: UpstreamConnection, reason: str) -> None:
-        """End an instance that nobody else uses (isolation ``call``, the catalog's own)."""
-        connection.close(reason)
+    def find(self, server: str, key: str) -> UpstreamConnection | None:
+        """The live connection for ``key``."""
+        connection = self._servers[server].connections.get(key)
+        return connection if connection is not None and connection.alive else None
 
     # --- housekeeping ----------------------------------------------------------------------------------
 
@@ -118,7 +137,8 @@ class UpstreamPool:
             for connection in tuple(server.connections.values()):
                 connection.expire(now)
                 idle = now - connection.last_used
-                if not connection.in_flight and connection.alive and idle >= server.spec.idle_seconds:
+                used = connection.in_flight or connection.watched
+                if not used and connection.alive and idle >= server.spec.idle_seconds:
                     connection.close(f"idle for {server.spec.idle_seconds:g} s")
             self._refresh(server)
 
@@ -199,6 +219,15 @@ class UpstreamPool:
         state = _state_of(server, self._reactor.clock())
         if state is not server.state:
             server.state, server.since = state, self._reactor.clock()
+
+
+def isolation_of(spec: ServerSpec, era: SpokenEra) -> Isolation:
+    """As configured; else an instance for each session, unless the server keeps nothing between requests."""
+    return spec.isolation or ("session" if era == "legacy" else "shared")
+
+
+def shared_key(era: SpokenEra) -> str:
+    return SHARED if era == "legacy" else f"{SHARED}{era}"
 
 
 def _state_of(server: _Server, now: float) -> ServerState:

@@ -17,20 +17,22 @@ from metamcp.protocol.jsonrpc import Raw, decode_object
 from metamcp.runtime.states import ChildState
 from metamcp.upstream import connection as connection_module
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection, progress_token
+from metamcp.upstream.opening import Opening, handshake, stateless
 
+OPENING = handshake(HELLO)
 SPEC = ServerSpec("git", timeouts=Timeouts(start=30, call=60, total=600))
 
 
 class Talk:
     """A connection to a server that says what the test says."""
 
-    def __init__(self, spec: ServerSpec = SPEC) -> None:
+    def __init__(self, spec: ServerSpec = SPEC, opening: Opening = OPENING) -> None:
         self.reactor = FakeReactor()
         self.child = FakeChild(self.reactor, spec.name, "", None)
         self.hears = Hears()
         self.closed: list[UpstreamConnection] = []
         self.connection = UpstreamConnection(
-            self.reactor, spec, self.child, HELLO, self.hears, self.closed.append  # type: ignore[arg-type]
+            self.reactor, spec, self.child, opening, self.hears, self.closed.append  # type: ignore[arg-type]
         )
 
     def call(self, params: bytes = b"{}", method: str = "tools/call", events: list[bytes] | None = None) -> Outcome:
@@ -396,6 +398,7 @@ def test_other_requests_of_the_server_are_for_the_listener(talk: Talk) -> None:
 
 
 def test_a_refused_request_of_the_server_is_answered_as_unknown_method(talk: Talk) -> None:
+    talk.child.say(b'{"jsonrpc":"2.0","id":"q","method":"sampling/createMessage"}')
     talk.connection.refuse(b'"q"', "sampling/createMessage")
     assert (talk.last["id"], talk.last["error"]["code"]) == ("q", -32601)
 
@@ -407,8 +410,91 @@ def test_a_refused_request_of_the_server_is_answered_as_unknown_method(talk: Tal
 def test_the_clients_answer_goes_back_under_the_servers_id(
     talk: Talk, result: bytes | None, error: bytes | None, member: bytes
 ) -> None:
+    talk.child.say(b'{"jsonrpc":"2.0","id":"q","method":"roots/list"}')
     talk.connection.answer(b'"q"', result, error)
     assert talk.child.written[-1].startswith(b'{"jsonrpc":"2.0","id":"q",' + member)
+
+
+def test_a_question_is_answered_once(talk: Talk) -> None:
+    talk.child.say(b'{"jsonrpc":"2.0","id":1,"method":"roots/list"}')
+    talk.connection.answer(b"1", b"{}", None)
+    said = len(talk.child.written)
+    talk.connection.answer(b"1", b"{}", None)
+    assert len(talk.child.written) == said
+
+
+def test_two_open_questions_with_one_id_are_refused_the_second_time(talk: Talk) -> None:
+    talk.child.say(*[b'{"jsonrpc":"2.0","id":1,"method":"roots/list"}'] * 2)
+    assert len(talk.hears.requests) == 1
+    assert (talk.last["id"], talk.last["error"]["code"]) == (1, -32600)
+
+
+def test_a_question_that_the_server_takes_back_is_withdrawn_and_not_answered(talk: Talk) -> None:
+    talk.child.say(b'{"jsonrpc":"2.0","id":"q","method":"roots/list"}')
+    for _ in range(2):
+        talk.child.notify("notifications/cancelled", requestId="q")
+    assert talk.hears.withdrawn == [b'"q"']
+    said = len(talk.child.written)
+    talk.connection.answer(b'"q"', b"{}", None)
+    assert len(talk.child.written) == said
+
+
+def test_a_call_does_not_grow_late_while_the_client_is_asked(talk: Talk) -> None:
+    outcome = talk.call()
+    talk.child.say(b'{"jsonrpc":"2.0","id":"q","method":"elicitation/create"}')
+    talk.reactor.advance(500)
+    talk.connection.expire(talk.reactor.now)
+    assert outcome.ends == []
+    talk.connection.answer(b'"q"', b"{}", None)
+    talk.reactor.advance(59)
+    talk.connection.expire(talk.reactor.now)
+    assert outcome.ends == []
+    talk.reactor.advance(2)
+    talk.connection.expire(talk.reactor.now)
+    assert outcome.error.code == -31003
+
+
+# --- a server of 2026-07-28 --------------------------------------------------------------------------------
+
+
+def test_a_stateless_server_is_discovered_and_no_initialized_follows() -> None:
+    talk = Talk(opening=stateless())
+    call = talk.call()
+    (opening,) = talk.child.messages
+    assert opening["method"] == "server/discover"
+    assert opening["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
+    talk.child.result(opening["id"], {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
+    assert [message["method"] for message in talk.child.messages] == ["server/discover", "tools/call"]
+    assert talk.connection.capability("tools") == {} and talk.connection.capability("prompts") is None
+    assert call.ends == []
+
+
+@pytest.mark.parametrize("result", [{"supportedVersions": ["2025-11-25"]}, {"protocolVersion": "2025-11-25"}, {}])
+def test_a_discovery_without_the_revision_is_no_agreement(result: Json) -> None:
+    talk = Talk(opening=stateless())
+    talk.child.result(talk.child.messages[0]["id"], result)
+    assert not talk.connection.started_well and not talk.connection.alive
+
+
+def test_the_error_that_answers_the_opening_is_kept_and_told_at_once(starting: Talk) -> None:
+    told: list[object] = []
+    starting.connection.when_ready(told.append)
+    starting.child.say(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"too old"}}')
+    assert starting.connection.objection == b'{"code":-32022,"message":"too old"}'
+    assert len(told) == 1 and "too old" in str(told[0])
+    starting.child.die(0)
+    assert len(told) == 1
+
+
+def test_a_subscription_is_no_call_in_flight_and_never_late(talk: Talk) -> None:
+    ended = Outcome()
+    listen = UpstreamCall("subscriptions/listen", {}, ended, endless=True)
+    talk.connection.call(listen)
+    assert talk.connection.in_flight == 0 and talk.child.state is ChildState.READY
+    talk.connection.expire(talk.reactor.now + 1e9)
+    assert ended.ends == []
+    talk.child.notify("notifications/cancelled", requestId=listen.id)
+    assert ended.ends == [(b"{}", None)]
 
 
 def test_notifications_reach_the_listener_with_their_params(talk: Talk) -> None:

@@ -12,7 +12,8 @@ from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, RefusedByPolicy, ServerUnavailable
 from metamcp.runtime.states import ServerState
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
-from metamcp.upstream.pool import CATALOG, SHARED, ServerView, UpstreamPool
+from metamcp.upstream.opening import handshake
+from metamcp.upstream.pool import CATALOG, PROBE, SHARED, ServerView, UpstreamPool, isolation_of, shared_key
 
 SPEC = ServerSpec("git", max_instances=2, idle_seconds=100)
 
@@ -29,7 +30,7 @@ class House:
         )
 
     def lease(self, key: str) -> UpstreamConnection:
-        return self.pool.lease(self.spec, key, HELLO, Hears())
+        return self.pool.lease(self.spec, key, handshake(HELLO), Hears())
 
     def ready(self, key: str) -> UpstreamConnection:
         """A started instance for ``key``."""
@@ -71,9 +72,10 @@ def house() -> House:
 
 def test_key_by_isolation_is_the_session_everybody_or_nobody(house: House) -> None:
     by = {isolation: replace(SPEC, isolation=isolation) for isolation in ("session", "shared", "call")}
-    assert house.pool.key(by["session"], "s1") == "s1"
-    assert house.pool.key(by["shared"], "s1") == house.pool.key(by["shared"], "s2") == SHARED
-    calls = {house.pool.key(by["call"], "s1") for _ in range(3)}
+    assert house.pool.key(by["session"], "s1", "legacy") == house.pool.key(by["session"], "s1", "modern") == "s1"
+    assert house.pool.key(by["shared"], "s1", "legacy") == house.pool.key(by["shared"], "s2", "legacy") == SHARED
+    assert house.pool.key(by["shared"], "s1", "modern") == shared_key("modern") != SHARED
+    calls = {house.pool.key(by["call"], "s1", "legacy") for _ in range(3)}
     assert len(calls) == 3 and not calls & {"s1", SHARED, CATALOG}
 
 
@@ -309,10 +311,46 @@ def test_sweep_ends_calls_that_are_late(house: House) -> None:
     assert outcome.error.data["seconds"] == 60.0
 
 
-def test_discard_ends_the_instance(house: House) -> None:
-    connection = house.ready(CATALOG)
-    house.pool.discard(connection, "the catalog was read")
-    assert house.child.reason == "the catalog was read"
+def test_a_watched_instance_is_not_idle(house: House) -> None:
+    connection = house.ready("s")
+    connection.watched = True
+    house.reactor.advance(1000)
+    house.pool.sweep()
+    assert connection.alive
+    connection.watched = False
+    house.pool.sweep()
+    assert not connection.alive
+
+
+# --- instances for one call at a time ----------------------------------------------------------------------
+
+
+def test_isolation_follows_the_era_where_nothing_is_configured() -> None:
+    assert (isolation_of(SPEC, "legacy"), isolation_of(SPEC, "modern")) == ("session", "shared")
+    assert isolation_of(replace(SPEC, isolation="call"), "modern") == "call"
+
+
+def test_an_idle_instance_of_the_group_is_used_again_and_a_busy_one_is_not(house: House) -> None:
+    opening = handshake(HELLO)
+    first = house.pool.lease_idle(SPEC, "*me", opening, Hears())
+    house.child.initialized()
+    listener = Hears()
+    assert house.pool.lease_idle(SPEC, "*me", opening, listener) is first and first.listener is listener
+    first.call(UpstreamCall("tools/call", {}, Outcome()))
+    assert house.pool.lease_idle(SPEC, "*me", opening, Hears()) is not first
+    assert [child.session for child in house.supervisor.started] == ["", ""]
+
+
+def test_an_instance_of_another_group_is_never_lent(house: House) -> None:
+    mine = house.pool.lease_idle(SPEC, "*me", handshake(HELLO), Hears())
+    assert house.pool.lease_idle(SPEC, "*me2", handshake(HELLO), Hears()) is not mine
+
+
+def test_the_end_of_a_probed_instance_speaks_against_nobody(house: House) -> None:
+    house.lease(PROBE)
+    house.child.die(1)
+    assert house.view().state is ServerState.IDLE
+    assert house.lease("s").alive
 
 
 # --- what is shown -----------------------------------------------------------------------------------------
