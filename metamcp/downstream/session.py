@@ -104,15 +104,27 @@ class ClientSession:
         while len(self._backlog) > _BACKLOG_MESSAGES or self._backlog_bytes > _BACKLOG_BYTES:
             self._backlog_bytes -= len(self._backlog.popleft())
 
-    def ask(self, method: str, params: bytes, on_answer: Answered, deadline: float) -> bool:
-        """Send a request of a server; False when no stream can carry it now."""
-        sink = self._sink(related=True)
+    def ask(
+        self, method: str, params: bytes, on_answer: Answered, deadline: float, stream: Sink | None = None
+    ) -> int | None:
+        """Send a request of a server, on ``stream`` if it is known to belong there; its id, or None when no stream
+        can carry it now."""
+        sink = stream or self._sink(related=True)
         if sink is None:
-            return False
+            return None
         identifier = self._peer.mint()
         self._peer.send(identifier, Question(on_answer, deadline))
         sink.event(jsonrpc.request(b"%d" % identifier, method, params))
-        return True
+        return identifier
+
+    def withdraw(self, identifier: int) -> None:
+        """The server no longer wants the answer (Cancellation)."""
+        if self._peer.sent.pop(identifier, None) is not None:
+            self.send(jsonrpc.notification("notifications/cancelled", b'{"requestId":%d}' % identifier), related=True)
+
+    def updated(self, params: bytes) -> None:
+        """A resource that this session subscribed is another one now (Resources, Subscriptions)."""
+        self.send(jsonrpc.notification("notifications/resources/updated", params))
 
     def attach(self, stream: Sink) -> None:
         """A stream was opened; what waited goes there."""

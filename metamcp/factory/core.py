@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.operators import Body, Question, answer
 from metamcp.gateway.router import Router
 from metamcp.gateway.snapshot import Snapshot
+from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime import reaper
 from metamcp.runtime.child import Grace
 from metamcp.runtime.command.effective import Resolver, image_of
@@ -37,6 +38,8 @@ from metamcp.runtime.labels import Identity
 from metamcp.runtime.policy.network import INTERNAL
 from metamcp.runtime.supervisor import Launcher, Supervisor
 from metamcp.telemetry import logs
+from metamcp.upstream import era_memory
+from metamcp.upstream.era import Eras, Identify, Verdict
 from metamcp.upstream.pool import UpstreamPool
 
 STARTERS = 4
@@ -110,7 +113,12 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     supervisor = Supervisor(reactor, starters, chores, launch, engine.remove, grace or Grace())
     servers = loaded.config.servers
     pool = UpstreamPool(reactor, servers, supervisor, random.random)
-    catalog = Catalog(reactor, pool, servers, lambda server: router.catalog_changed(server))
+    eras = Eras(
+        reactor, pool, _identify(reactor, chores, engine), time.time, era_memory.recall(settings.state_dir),
+        lambda verdicts: _keep(chores, settings, verdicts),
+    )  # fmt: skip
+    subscriptions = Subscriptions(lambda connection: catalog.changed(connection))
+    catalog = Catalog(reactor, pool, eras, servers, subscriptions, lambda server: router.catalog_changed(server))
     namespaces = {
         name: Namespace(spec, catalog.entry, catalog.problem) for name, spec in loaded.config.namespaces.items()
     }
@@ -119,7 +127,10 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         identity.instance, time.time(), servers, namespaces, registry, pool, supervisor, image_of, _wall
     )
     operators = _operators(settings, loaded, identity, engine, reactor, chores, snapshot)
-    router = Router(reactor, loaded.config, registry, pool, catalog, namespaces, operators)
+    router = Router(
+        reactor, loaded.config, registry, pool, eras, catalog, subscriptions, namespaces, operators,
+        time.time, lambda: secrets.token_urlsafe(24),
+    )  # fmt: skip
     core = Core(reactor, router, supervisor, catalog, starters, chores, engine, lock)
     _schedule(core, pool, registry, identity)
     return core
@@ -128,10 +139,37 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
 def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
     """What an operator may write already, and would be wrong to rely on (docs/configuration.md)."""
     unused = [f"{spec.name}.warm" for spec in loaded.config.servers.values() if spec.warm]
-    unused += [f"{spec.name}.era" for spec in loaded.config.servers.values() if spec.era == "modern"]
     unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
     if unused:
         _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))
+
+
+def _identify(reactor: Reactor, chores: Workers, engine: Engine) -> Identify:
+    """A container's verdict is remembered by the image's id and the configuration; nothing else has an identity."""
+
+    def identify(spec: ServerSpec, callback: Callable[[str], None]) -> None:
+        image = image_of(spec)
+
+        def look() -> None:
+            found = _image_id(engine, image or "")
+            reactor.call_soon(lambda: callback(f"{found} {spec.fingerprint()}" if found else ""))
+
+        if image is None or not chores.submit(look):
+            callback("")
+
+    return identify
+
+
+def _image_id(engine: Engine, image: str) -> str:
+    try:
+        facts = engine.image(image)
+    except EngineUnavailable:
+        return ""
+    return facts.id if facts else ""
+
+
+def _keep(chores: Workers, settings: Settings, verdicts: Mapping[str, Verdict]) -> None:
+    chores.submit(lambda: era_memory.keep(settings.state_dir, verdicts))
 
 
 def _launcher(resolver: Resolver, engine: Engine) -> Launcher:

@@ -6,19 +6,20 @@ list changed, and again after a failure. An old answer stays until a new one is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from metamcp import __version__
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.config.model import ServerSpec
 from metamcp.errors import InvalidParams, MetaMCPError, ServerMisbehaved
-from metamcp.protocol import jsonrpc
+from metamcp.protocol import envelope, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
-from metamcp.protocol.versions import LATEST
 from metamcp.telemetry import logs
-from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
-from metamcp.upstream.pool import CATALOG, SHARED, UpstreamPool
+from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnection
+from metamcp.upstream.era import Eras
+from metamcp.upstream.opening import OWN_INFO, handshake, own_hello, stateless
+from metamcp.upstream.pool import CATALOG, SHARED, UpstreamPool, isolation_of, shared_key
 
 _MAX_PAGES = 1000
 _RETRY_FIRST, _RETRY_MOST = 5.0, 300.0  # seconds between attempts to ask a server that failed
@@ -62,12 +63,23 @@ class Entry:
     instructions: str
     items: Mapping[str, tuple[Item, ...]]  # by the kind's name
 
+    @property
+    def subscribes(self) -> bool:
+        """Its resources can be subscribed (Resources, Capabilities)."""
+        try:
+            declared = jsonrpc.decode_object(self.capabilities.get("resources", b""), "resources")
+        except InvalidParams:
+            return False
+        return bytes(declared.get("subscribe", b"")) == b"true"
+
 
 @dataclass(slots=True)
 class _Server:
     spec: ServerSpec
     entry: Entry | None = None
     problem: MetaMCPError | None = None
+    source: UpstreamConnection | None = None  # an instance for all clients that said its lists changed
+    read_at: float = -math.inf
     asking: bool = False
     again: bool = False
     failures: int = 0
@@ -82,32 +94,6 @@ class _Waiter:
     done: bool = field(default=False)
 
 
-class _GatewayItself:
-    """Hears a server on a connection that belongs to no client: questions are refused, changes noted."""
-
-    def __init__(self, changed: Callable[[str], None]) -> None:
-        self._changed = changed
-
-    def on_request(self, connection: UpstreamConnection, identifier: bytes, method: str, params: Raw) -> None:
-        connection.refuse(identifier, method)
-
-    def on_notification(self, connection: UpstreamConnection, method: str, params: Raw) -> None:
-        # Before its start is over nothing was read that could have changed.
-        if method.endswith("/list_changed") and connection.started_well:
-            self._changed(connection.spec.name)
-
-
-def own_hello() -> bytes:
-    """``initialize`` params of the gateway itself, with empty capabilities: nobody is there to be asked."""
-    return jsonrpc.encode(
-        {
-            "protocolVersion": LATEST,
-            "capabilities": {},
-            "clientInfo": {"name": "metamcp", "version": __version__},
-        }
-    )
-
-
 class Catalog:
     """Owned by the reactor's thread. ``on_change(server)`` is called when an answer differs from the last."""
 
@@ -115,15 +101,18 @@ class Catalog:
         self,
         reactor: Reactor,
         pool: UpstreamPool,
+        eras: Eras,
         servers: Mapping[str, ServerSpec],
+        listener: Listener,
         on_change: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
         self._pool = pool
+        self._eras = eras
+        self._listener = listener
         self._servers = {name: _Server(spec, settled=not spec.enabled) for name, spec in servers.items()}
         self._on_change = on_change
         self._waiters: list[_Waiter] = []
-        self.listener = _GatewayItself(self.changed)
 
     def entry(self, server: str) -> Entry | None:
         return self._servers[server].entry
@@ -149,13 +138,16 @@ class Catalog:
         server.asking, server.again = True, False
         self._ask(server)
 
-    def changed(self, name: str) -> None:
-        """A server says that its lists changed: it is asked soon, or once more when it is being asked."""
-        server = self._servers[name]
+    def changed(self, connection: UpstreamConnection) -> None:
+        """A server says that its lists changed: it is asked at once, or once more when it is being asked; never
+        more often than every ``_CHANGED_PAUSE``. What an instance for all clients says is asked of that instance."""
+        server = self._servers[connection.spec.name]
+        if connection.key.startswith(SHARED) and connection.key != CATALOG:
+            server.source = connection
         if server.asking:
             server.again = True
         else:
-            self._plan(server, _CHANGED_PAUSE)
+            self._plan(server, max(0.0, server.read_at + _CHANGED_PAUSE - self._reactor.clock()))
 
     def when_settled(self, servers: Iterable[str], timeout: float, callback: Callable[[], None]) -> None:
         """Call back once: when each of ``servers`` was asked at least once, or after ``timeout`` seconds."""
@@ -168,9 +160,24 @@ class Catalog:
     # --- asking ----------------------------------------------------------------------------------------
 
     def _ask(self, server: _Server) -> None:
-        key = SHARED if server.spec.isolation == "shared" else CATALOG
+        def found(error: MetaMCPError | None) -> None:
+            if error is not None:
+                self._failed(server, error)
+            else:
+                self._lease(server)
+
+        self._eras.find(server.spec, found)
+
+    def _lease(self, server: _Server) -> None:
+        source, server.source = server.source, None
+        if source is not None and source.alive:
+            self._read(server, source, _ROUNDS)
+            return
+        era = self._eras.preferred(server.spec)
+        key = shared_key(era) if isolation_of(server.spec, era) == "shared" else CATALOG
+        opening = stateless() if era == "modern" else handshake(own_hello())
         try:
-            connection = self._pool.lease(server.spec, key, own_hello(), self.listener)
+            connection = self._pool.lease(server.spec, key, opening, self._listener)
         except MetaMCPError as error:
             self._failed(server, error)
             return
@@ -184,10 +191,13 @@ class Catalog:
                 server.again = False
                 self._read(server, connection, rounds - 1)
                 return
-            if server.spec.isolation != "shared":
-                self._pool.discard(connection, "the catalog was read")
+            if connection.key == CATALOG:
+                connection.close("the catalog was read")
             if isinstance(outcome, Entry):
+                self._eras.confirm(server.spec, connection.era)
                 self._learned(server, outcome)
+            elif self._eras.objected(server.spec, connection.objection):
+                self._lease(server)
             else:
                 self._failed(server, outcome)
 
@@ -220,6 +230,7 @@ class Catalog:
 
     def _settle(self, server: _Server) -> None:
         server.asking = False
+        server.read_at = self._reactor.clock()
         server.settled = True
         self._wake()
 
@@ -280,9 +291,12 @@ class _Reading:
                 self._take(kind, result or b"")
 
         try:
-            self._connection.call(UpstreamCall(kind.method, params, answered))
+            self._connection.call(UpstreamCall(kind.method, self._dressed(params), answered))
         except MetaMCPError as refused:
             self._over(refused)
+
+    def _dressed(self, params: JsonObject) -> JsonObject:
+        return params if self._connection.era == "legacy" else envelope.wrap(params, b"{}", OWN_INFO, "")
 
     def _take(self, kind: Kind, result: bytes) -> None:
         try:

@@ -65,7 +65,18 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
     subject: Subject
 
 
-Request = Post | Listen | OpenSse | Delete | Ask
+class Stateless(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """One request of 2026-07-28: it has no session, and is a client for itself. ``payload`` holds the raw params,
+    ``headers`` the values of ``Mcp-Param-*`` by token in lower case, decoded (``protocol.headers.Headers.params``)."""
+
+    client: Client
+    method: str
+    id: bytes
+    payload: bytes
+    headers: dict[str, str]
+
+
+Request = Post | Listen | OpenSse | Delete | Ask | Stateless
 
 
 class Is(IntEnum):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from metamcp.config.model import NamespaceSpec, ToolOverride
 from metamcp.errors import InvalidParams, MetaMCPError, server_unavailable
 from metamcp.gateway.catalog import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
 from metamcp.gateway.naming import SEPARATOR, exposed_name
-from metamcp.protocol import jsonrpc
+from metamcp.protocol import headers, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
 
 _RESOURCE_NOT_FOUND = -32002  # of every handshake-era revision (Resources, Error Handling)
@@ -34,6 +35,8 @@ class View:
     listings: dict[str, bytes]
     routes: dict[str, dict[str, Route]]
     capabilities: bytes
+    declared: frozenset[str]  # the names of the capabilities
+    mirrored: dict[str, Mapping[str, tuple[str, ...]]]  # of a tool: its arguments that HTTP headers repeat
     instructions: str
     problems: tuple[str, ...]
 
@@ -44,10 +47,17 @@ def merge(spec: NamespaceSpec, entries: Iterable[Entry]) -> View:
     listings: dict[str, bytes] = {}
     routes: dict[str, dict[str, Route]] = {}
     problems: list[str] = []
+    mirrored: dict[str, Mapping[str, tuple[str, ...]]] = {}
     for kind in KINDS:
         bodies, routes[kind.name] = _merge_kind(spec, known, kind, problems)
+        if kind is TOOLS:
+            mirrored = _mirrored(bodies)
         listings[kind.name] = jsonrpc.encode({kind.member: bodies})
-    return View(listings, routes, _capabilities(known), _instructions(known), tuple(problems))
+    capabilities = _capabilities(known)
+    return View(
+        listings, routes, jsonrpc.encode(capabilities), frozenset(capabilities), mirrored,
+        _instructions(known), tuple(problems),
+    )  # fmt: skip
 
 
 def _merge_kind(
@@ -108,14 +118,27 @@ def _body(item: Item, kind: Kind, name: str, override: ToolOverride | None) -> J
     return body
 
 
-def _capabilities(entries: list[Entry]) -> bytes:
+def _mirrored(tools: list[JsonObject]) -> dict[str, Mapping[str, tuple[str, ...]]]:
+    """By exposed name. A tool whose annotations are not valid has none: its clients drop it (2026-07-28, Tools)."""
+    found: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    for body in tools:
+        schema = body.get("inputSchema", Raw(b""))
+        if b"x-mcp-header" in bytes(schema):
+            with contextlib.suppress(MetaMCPError):
+                found[jsonrpc.decode_string(body["name"], "name")] = headers.mirrored(schema)
+    return found
+
+
+def _capabilities(entries: list[Entry]) -> dict[str, dict[str, bool]]:
     """The union of what the servers can do and the gateway passes on."""
     declared = {name for entry in entries for name in entry.capabilities}
     union: dict[str, dict[str, bool]] = {
         name: {"listChanged": True} for name in ("tools", "prompts", "resources") if name in declared
     }
+    if any(entry.subscribes for entry in entries):
+        union["resources"]["subscribe"] = True
     union |= {name: {} for name in ("completions", "logging") if name in declared}
-    return jsonrpc.encode(union)
+    return union
 
 
 def _instructions(entries: list[Entry]) -> str:

@@ -6,15 +6,12 @@ Everything here runs on the reactor's thread and returns at once; answers come l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from metamcp import __version__
 from metamcp.concurrency.reactor import Reactor
-from metamcp.config.model import EndpointSpec, GatewayConfig, ServerSpec
+from metamcp.config.model import EndpointSpec, GatewayConfig
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.downstream.session import ClientSession
 from metamcp.errors import (
-    Cancelled,
     EndpointUnknown,
     InvalidParams,
     InvalidRequest,
@@ -23,14 +20,21 @@ from metamcp.errors import (
     ShuttingDown,
     Unauthorized,
 )
-from metamcp.gateway.catalog import KINDS, PROMPTS, TOOLS, Catalog, Kind, own_hello
-from metamcp.gateway.interface import Ask, Client, Delete, Listen, OpenSse, Post, Reply, Request
-from metamcp.gateway.namespace import Namespace, Route
-from metamcp.gateway.relay import Relay, requested_version
+from metamcp.gateway.addressing import address
+from metamcp.gateway.bridged import HeldCalls
+from metamcp.gateway.catalog import KINDS, Catalog, Kind
+from metamcp.gateway.forwarding import Forwarding
+from metamcp.gateway.interface import Ask, Client, Delete, Listen, OpenSse, Post, Reply, Request, Stateless
+from metamcp.gateway.listening import Listening, Listenings
+from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.relay import Relay, requested_version, tell_level
+from metamcp.gateway.stateless import StatelessMethods, server_info
+from metamcp.gateway.subscriptions import Subscriptions
+from metamcp.gateway.turn import SessionTurn
 from metamcp.protocol import jsonrpc
-from metamcp.protocol.jsonrpc import JsonObject, Raw
+from metamcp.protocol.jsonrpc import Raw
 from metamcp.protocol.versions import negotiate
-from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnection, progress_token
+from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import SHARED, UpstreamPool
 
 SETTLE_SECONDS = 10.0
@@ -44,66 +48,13 @@ _LIST_CHANGED = {
 }
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
-    """One request of a client on its way: where its events and its answer go, under the client's own id."""
-
-    session: ClientSession
-    namespace: Namespace
-    id: bytes
-    reply: Reply  # of the POST; for HTTP+SSE it was already answered with 202
-    cancel: Callable[[JsonObject], None] | None = None  # set once a server works on it
-
-    def begin(self) -> None:
-        """Raises InvalidRequest when the client's id is in flight already."""
-        self.session.begin(self.id, self.cancelled)
-        if self.session.transport == "http":
-            self.session.calls.append(self.reply)
-            self.reply.on_closed = self._leave_stream
-        else:
-            self.reply.accepted()
-
-    def cancelled(self, params: JsonObject) -> None:
-        if self.cancel is not None:
-            self.cancel(params)
-
-    def event(self, data: bytes) -> None:
-        if self.session.transport == "http":
-            self.reply.event(data)
-        else:
-            self.session.send(data)
-
-    def result(self, result: bytes, opened: str = "") -> None:
-        """``opened``: the id of the session that this answer opens."""
-        self._finish(jsonrpc.result_response(self.id, result), opened)
-
-    def error(self, error: bytes | MetaMCPError) -> None:
-        if isinstance(error, Cancelled) and self.session.transport == "sse":
-            # Nobody waits, and no POST stream has to be ended (Cancellation: no response is sent).
-            self.session.finish(self.id)
-            return
-        body = jsonrpc.encode(error.as_jsonrpc()) if isinstance(error, MetaMCPError) else error
-        self._finish(jsonrpc.error_response(self.id, body))
-
-    def _finish(self, response: bytes, opened: str = "") -> None:
-        self.session.finish(self.id)
-        self._leave_stream()
-        if self.session.transport == "http":
-            self.reply.answer(response, opened)
-        else:
-            self.session.send(response)
-
-    def _leave_stream(self) -> None:
-        if self.reply in self.session.calls:
-            self.session.calls.remove(self.reply)
-
-
-Handler = Callable[[Turn, bytes], None]
+Handler = Callable[[SessionTurn, bytes], None]
 """(turn, raw params). May raise MetaMCPError, which becomes the turn's error."""
 
 
 class Router:
-    """``operators`` answers ``Ask``: subject -> function that gets the Reply."""
+    """``operators`` answers ``Ask``: subject -> function that gets the Reply. ``wall``: Unix seconds; ``unique``: an
+    unguessable name."""
 
     def __init__(
         self,
@@ -111,9 +62,13 @@ class Router:
         config: GatewayConfig,
         registry: SessionRegistry,
         pool: UpstreamPool,
+        eras: Eras,
         catalog: Catalog,
+        subscriptions: Subscriptions,
         namespaces: Mapping[str, Namespace],
         operators: Mapping[str, Callable[[Reply], None]],
+        wall: Callable[[], float],
+        unique: Callable[[], str],
     ) -> None:
         self._reactor = reactor
         self._config = config
@@ -124,12 +79,22 @@ class Router:
         self._operators = operators
         self._draining = False
         self._relays: dict[str, Relay] = {}
+        self._eras = eras
+        self._subscriptions = subscriptions
+        self._listenings = Listenings(self._listening, lambda listening: subscriptions.drop(listening, pool.find))
+        held = HeldCalls(reactor, unique().encode(), wall, unique, catalog.changed)
+        self._forwarding = Forwarding(
+            reactor, config.servers, pool, eras, subscriptions, held, self._relays, server_info, unique
+        )
+        self._stateless = StatelessMethods(self._forwarding, held, self._listenings, self._when_settled)
         self._requests: dict[str, Handler] = {
             "ping": lambda turn, _params: turn.result(b"{}"),
-            "tools/call": self._call_tool,
-            "prompts/get": self._get_prompt,
-            "resources/read": self._read_resource,
-            "completion/complete": self._complete,
+            "tools/call": self._forward("tools/call"),
+            "prompts/get": self._forward("prompts/get"),
+            "resources/read": self._forward("resources/read"),
+            "completion/complete": self._forward("completion/complete"),
+            "resources/subscribe": self._subscriber("resources/subscribe"),
+            "resources/unsubscribe": self._subscriber("resources/unsubscribe"),
             "logging/setLevel": self._set_level,
         } | {kind.method: self._lister(kind) for kind in KINDS}
         self._notifications: dict[str, Callable[[ClientSession, bytes], None]] = {
@@ -141,11 +106,10 @@ class Router:
 
     def open(self, request: Request, reply: Reply) -> None:
         """Begin one request of the web tier; everything that follows goes to ``reply``."""
-        identifier = request.id if isinstance(request, Post) and request.kind == "request" else b""
         try:
             self._open(request, reply)
         except MetaMCPError as error:
-            reply.failed(error, identifier)
+            reply.failed(error, request.id if isinstance(request, (Post, Stateless)) else b"")
 
     def _open(self, request: Request, reply: Reply) -> None:
         if isinstance(request, Ask):
@@ -154,7 +118,9 @@ class Router:
         if self._draining:
             raise ShuttingDown("the gateway is shutting down; connect again in a moment", retryAfterMs=1000)
         endpoint = self._endpoint(request.client)
-        if isinstance(request, Post):
+        if isinstance(request, Stateless):
+            self._stateless.open(request, self._namespaces[endpoint.namespace], reply)
+        elif isinstance(request, Post):
             self._post(request, endpoint, reply)
         elif isinstance(request, OpenSse):
             self._open_sse(request.client, reply)
@@ -167,18 +133,22 @@ class Router:
     def drain(self) -> None:
         """Take nothing new, end every stream and session."""
         self._draining = True
+        self._listenings.end_all()
         self._registry.close_all("the gateway is shutting down")
 
     def session_closed(self, session: ClientSession) -> None:
         """For the registry: free what the session held."""
         self._relays.pop(session.id, None)
+        self._subscriptions.drop(session, self._pool.find)
         self._pool.release(session.id, "its session ended")
 
     def catalog_changed(self, server: str) -> None:
         """For the catalog: merge anew, and tell clients whose listing is another one now."""
         for name, namespace in self._namespaces.items():
             if server in namespace.spec.servers:
-                self._announce(name, namespace.rebuild())
+                kinds = namespace.rebuild()
+                self._announce(name, kinds)
+                self._listenings.announce(namespace, kinds)
 
     def _announce(self, namespace: str, kinds: tuple[Kind, ...]) -> None:
         methods = {_LIST_CHANGED[kind.name] for kind in kinds}
@@ -230,7 +200,7 @@ class Router:
             session.answer(jsonrpc.parse(post.payload))
 
     def _request(self, session: ClientSession, endpoint: EndpointSpec, post: Post, reply: Reply) -> None:
-        turn = Turn(session, self._namespaces[endpoint.namespace], post.id, reply)
+        turn = SessionTurn(session, self._namespaces[endpoint.namespace], post.id, reply)
         turn.begin()
         try:
             if post.method == "initialize":
@@ -242,7 +212,7 @@ class Router:
         except MetaMCPError as error:
             turn.error(error)
 
-    def _initialize(self, turn: Turn, hello: bytes) -> None:
+    def _initialize(self, turn: SessionTurn, hello: bytes) -> None:
         session = turn.session
         version = negotiate(requested_version(hello))
         if session.revision:
@@ -261,7 +231,7 @@ class Router:
     def _lister(self, kind: Kind) -> Handler:
         """The whole listing on one page: several clients ignore ``nextCursor``."""
 
-        def answer(turn: Turn, params: bytes) -> None:
+        def answer(turn: SessionTurn, params: bytes) -> None:
             if bytes(jsonrpc.decode_object(params).get("cursor", Raw(b"null"))) != b"null":
                 raise InvalidParams("unknown cursor: the listing has one page")
             self._when_settled(turn.namespace, lambda: turn.result(turn.namespace.view.listings[kind.name]))
@@ -270,62 +240,42 @@ class Router:
 
     # --- calls -----------------------------------------------------------------------------------------
 
-    def _call_tool(self, turn: Turn, raw: bytes) -> None:
-        params = jsonrpc.decode_object(raw)
-        route = turn.namespace.resolve(TOOLS, jsonrpc.decode_string(params.get("name"), "name"))
-        params["name"] = Raw(jsonrpc.encode(route.name))
-        self._forward(turn, route, "tools/call", params)
+    def _forward(self, method: str) -> Handler:
+        def forward(turn: SessionTurn, params: bytes) -> None:
+            self._forwarding.of_session(turn, address(turn.namespace, method, params))
 
-    def _get_prompt(self, turn: Turn, raw: bytes) -> None:
-        params = jsonrpc.decode_object(raw)
-        route = turn.namespace.resolve(PROMPTS, jsonrpc.decode_string(params.get("name"), "name"))
-        params["name"] = Raw(jsonrpc.encode(route.name))
-        self._forward(turn, route, "prompts/get", params)
+        return forward
 
-    def _read_resource(self, turn: Turn, raw: bytes) -> None:
-        params = jsonrpc.decode_object(raw)
-        route = turn.namespace.resolve_resource(jsonrpc.decode_string(params.get("uri"), "uri"))
-        self._forward(turn, route, "resources/read", params)
+    def _subscriber(self, method: str) -> Handler:
+        """``resources/subscribe`` and its opposite. An instance of the session's own is told by the session itself."""
 
-    def _complete(self, turn: Turn, raw: bytes) -> None:
-        params = jsonrpc.decode_object(raw)
-        reference = jsonrpc.decode_object(params.get("ref", b""), "ref")
-        if jsonrpc.decode_string(reference.get("type"), "ref.type") == "ref/prompt":
-            route = turn.namespace.resolve(PROMPTS, jsonrpc.decode_string(reference.get("name"), "ref.name"))
-            reference["name"] = Raw(jsonrpc.encode(route.name))
-        else:
-            route = turn.namespace.resolve_resource(jsonrpc.decode_string(reference.get("uri"), "ref.uri"))
-        params["ref"] = Raw(jsonrpc.encode(reference))
-        self._forward(turn, route, "completion/complete", params)
-
-    def _forward(self, turn: Turn, route: Route, method: str, params: JsonObject) -> None:
-        """Send the request to its server, and its answer, whatever it is, back under the client's own id."""
-        spec = self._config.servers[route.server]
-        if not turn.session.revision:
-            raise InvalidRequest("initialize first")
-        connection = self._lease(turn.session, spec)
-
-        def done(result: bytes | None, error: bytes | MetaMCPError | None) -> None:
-            if spec.isolation == "call":
-                self._pool.discard(connection, "its call is over")
-            if error is not None:
-                turn.error(error)
+        def handle(turn: SessionTurn, params: bytes) -> None:
+            request = address(turn.namespace, method, params)
+            connection = self._forwarding.instance(turn.session, self._config.servers[request.route.server])
+            if connection.era == "legacy" and not connection.key.startswith(SHARED):
+                connection.watched = connection.watched or method == "resources/subscribe"
+                self._forwarding.of_session(turn, request)
+                return
+            uri = jsonrpc.decode_string(request.params.get("uri"), "uri")
+            if method == "resources/subscribe":
+                self._subscriptions.add(connection, uri, turn.session)
             else:
-                turn.result(result or b"{}")
+                self._subscriptions.remove(connection, uri, turn.session)
+            turn.result(b"{}")
 
-        call = UpstreamCall(method, params, done, turn.event, token=progress_token(params))
-        connection.call(call)
-        turn.cancel = lambda told: connection.cancel(call, told)
+        return handle
 
-    def _lease(self, session: ClientSession, spec: ServerSpec) -> UpstreamConnection:
-        key = self._pool.key(spec, session.id)
-        if key == SHARED:
-            return self._pool.lease(spec, key, own_hello(), self._catalog.listener)
-        listener: Listener = self._relays[session.id]
-        connection = self._pool.lease(spec, key, session.hello, listener)
-        if session.log_level and not connection.started_well:
-            _tell_level(connection, session)
-        return connection
+    def _listening(self, listening: Listening, uri: str) -> bool:
+        """For ``subscriptions/listen``."""
+        namespace = listening.turn.namespace
+        spec = self._config.servers[namespace.resolve_resource(uri).server]
+        era = self._eras.nearest(spec, "modern")
+        entry = self._catalog.entry(spec.name)
+        if entry is None or not entry.subscribes:
+            return False
+        connection = self._forwarding.common(listening.turn.client.principal, spec, era)
+        self._subscriptions.add(connection, uri, listening)
+        return True
 
     # --- notifications of the client -------------------------------------------------------------------
 
@@ -337,30 +287,19 @@ class Router:
         for connection in self._pool.of_session(session.id):
             connection.notify("notifications/roots/list_changed", raw)
 
-    def _set_level(self, turn: Turn, raw: bytes) -> None:
+    def _set_level(self, turn: SessionTurn, raw: bytes) -> None:
         session = turn.session
         session.log_level = jsonrpc.decode_string(jsonrpc.decode_object(raw).get("level"), "level")
         for connection in self._pool.of_session(session.id):
-            _tell_level(connection, session)
+            tell_level(connection, session.log_level)
         turn.result(b"{}")
-
-
-def _tell_level(connection: UpstreamConnection, session: ClientSession) -> None:
-    """As soon as the server has started. One that cannot log at levels may refuse; its answer changes nothing."""
-
-    def tell(error: MetaMCPError | None) -> None:
-        params = {"level": Raw(jsonrpc.encode(session.log_level))}
-        if error is None and b"logging" in bytes(connection.server_says.get("capabilities", Raw(b""))):
-            connection.call(UpstreamCall("logging/setLevel", params, lambda _result, _error: None))
-
-    connection.when_ready(tell)
 
 
 def _initialize_result(version: str, namespace: Namespace) -> bytes:
     result: dict[str, object] = {
         "protocolVersion": version,
         "capabilities": Raw(namespace.view.capabilities),
-        "serverInfo": {"name": f"metamcp-{namespace.spec.name}", "version": __version__},
+        "serverInfo": Raw(server_info(namespace.spec.name)),
     }
     if namespace.view.instructions:
         result["instructions"] = namespace.view.instructions

@@ -1,4 +1,7 @@
-"""Streamable HTTP: one URL with POST, GET and DELETE (MCP 2025-06-18 and 2025-11-25, Transports)."""
+"""Streamable HTTP: one URL with POST, GET and DELETE (MCP 2025-06-18 and 2025-11-25, Transports).
+
+The same URL serves 2026-07-28, which has POST alone (``web/stateless.py``).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from flask import Blueprint, Response, request
 from metamcp.errors import InvalidRequest
 from metamcp.gateway.interface import Client, Delete, Listen, Post
 from metamcp.protocol import http_rules, jsonrpc
-from metamcp.web import streaming
+from metamcp.web import stateless, streaming
 from metamcp.web.auth import principal
 from metamcp.web.state import web_state
 
@@ -18,9 +21,11 @@ blueprint = Blueprint("streamable", __name__)
 @blueprint.post("/mcp", strict_slashes=False, defaults={"endpoint": "default"})
 def post(endpoint: str) -> Response:
     """One message of the client; a request is answered with JSON or a stream, the rest with 202."""
+    body = request.get_data(cache=False)
+    if stateless.is_meant(body):
+        return stateless.post(endpoint, body)
     accepts = http_rules.accepts(request.headers.get("Accept"))
     http_rules.require_json(request.headers.get("Content-Type"))
-    body = request.get_data(cache=False)
     message = jsonrpc.parse(body)
     opening = message.method == "initialize"
     client = _client(endpoint, session_required=not opening)
@@ -37,6 +42,7 @@ def post(endpoint: str) -> Response:
 @blueprint.get("/mcp", strict_slashes=False, defaults={"endpoint": "default"})
 def listen(endpoint: str) -> Response:
     """A stream for what belongs to no call."""
+    stateless.refuse_other_methods()
     if request.method == "HEAD":
         return streaming.head()
     if not http_rules.accepts(request.headers.get("Accept")).sse:
@@ -50,6 +56,7 @@ def listen(endpoint: str) -> Response:
 @blueprint.delete("/mcp", strict_slashes=False, defaults={"endpoint": "default"})
 def delete(endpoint: str) -> Response:
     """The client ends its session (Session Management)."""
+    stateless.refuse_other_methods()
     exchange = web_state().gateway.exchange(Delete(_client(endpoint, session_required=True)))
     response = streaming.answer(exchange, http_rules.Accepts(json=True, sse=False))
     if response.status_code == 202:

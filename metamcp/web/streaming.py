@@ -38,7 +38,7 @@ def answer(exchange: Exchange, accepts: Accepts) -> Response:
     if first is not None and first.final and (accepts.json or first.kind != Is.ANSWER):
         exchange.close()
         return Response(status=202) if first.kind == Is.ACCEPTED else json_response(first)
-    response = _events(Stream(exchange, first, heartbeat, sse.event))
+    response = events(Stream(exchange, first, heartbeat, sse.event))
     if first is not None and first.session:
         response.headers[SESSION_HEADER] = first.session
     return response
@@ -62,13 +62,14 @@ def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Respons
     opened = Outbound(Is.EVENT, greeting(first))
     body = Stream(exchange, opened, state.heartbeat, sse.event, raw_first=True, streams=state.streams)
     body.watch(request.environ.get("gunicorn.sock"))
-    response = _events(body)
+    response = events(body)
     # The connection ends with the stream: a socket that is watched for its end cannot serve a next request.
     response.headers["Connection"] = "close"
     return response
 
 
-def _events(body: Stream) -> Response:
+def events(body: Stream) -> Response:
+    """A stream as a response of server-sent events that no proxy may hold back."""
     return Response(body, mimetype=SSE, headers=_SSE_HEADERS, direct_passthrough=True)
 
 

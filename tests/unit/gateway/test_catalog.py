@@ -5,28 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fake_upstream import HELLO, FakeChild, FakeReactor, FakeSupervisor, Hears, ScriptedServer, tool
+from fake_upstream import HELLO, FakeChild, Hears, ScriptedServer, tool
+from wiring import Upstream
 
 from metamcp.config.model import ServerSpec
-from metamcp.gateway.catalog import Catalog
-from metamcp.upstream.pool import UpstreamPool
+from metamcp.upstream.opening import handshake
 
-SPEC = ServerSpec("git")
+SPEC = ServerSpec("git", era="legacy")
 
 
-class House:
+class House(Upstream):
     """A catalog over a real pool, whose one server is scripted."""
 
     def __init__(self, script: ScriptedServer, spec: ServerSpec = SPEC) -> None:
-        self.reactor = FakeReactor()
-        self.supervisor = FakeSupervisor(self.reactor, script)
-        self.changes: list[str] = []
-        self.pool = UpstreamPool(
-            self.reactor, {spec.name: spec}, self.supervisor, lambda: 0.5  # type: ignore[arg-type]
-        )
-        self.catalog = Catalog(
-            self.reactor, self.pool, {spec.name: spec}, self.changes.append  # type: ignore[arg-type]
-        )
+        super().__init__({spec.name: spec}, script)
 
     def read(self) -> None:
         self.catalog.refresh_all()
@@ -105,7 +97,7 @@ def test_a_shared_instance_is_asked_and_stays() -> None:
     house = House(tools("a"), replace(SPEC, isolation="shared"))
     house.read()
     assert house.child.reason == ""
-    assert house.pool.lease(replace(SPEC, isolation="shared"), "*", HELLO, Hears()).alive
+    assert house.pool.lease(replace(SPEC, isolation="shared"), "*", handshake(HELLO), Hears()).alive
     assert len(house.supervisor.started) == 1
 
 
@@ -156,11 +148,13 @@ def test_pauses_between_failing_attempts_grow() -> None:
 
 
 def test_wishes_while_a_server_fails_do_not_add_up_to_more_attempts() -> None:
-    house = House(ScriptedServer())
+    house = House(tools("a"))
+    instance = house.pool.lease(SPEC, "s1", handshake(HELLO), Hears())
+    house.reactor.turn()
     house.supervisor.script = lambda child, message: child.die(1)
     for _ in range(50):
         house.read()
-        house.catalog.changed("git")
+        house.catalog.changed(instance)
     attempts = len(house.supervisor.started)
     house.reactor.advance(290)
     assert len(house.supervisor.started) - attempts <= 2

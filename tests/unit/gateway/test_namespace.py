@@ -96,8 +96,24 @@ def test_capabilities_are_the_union_with_list_changed() -> None:
         entry("time", capabilities={"resources": {"subscribe": True}, "completions": {}, "experimental": {}}),
     ])
     assert json.loads(view.capabilities) == {
-        "tools": {"listChanged": True}, "resources": {"listChanged": True}, "completions": {}, "logging": {},
+        "tools": {"listChanged": True}, "resources": {"listChanged": True, "subscribe": True}, "completions": {},
+        "logging": {},
     }
+    assert view.declared == {"tools", "resources", "completions", "logging"}
+
+
+def test_subscriptions_are_offered_only_where_a_server_has_them() -> None:
+    view = merge(BOTH, [entry("time", capabilities={"resources": {"subscribe": False}})])
+    assert json.loads(view.capabilities) == {"resources": {"listChanged": True}}
+
+
+def test_arguments_that_headers_repeat_are_known_by_exposed_name() -> None:
+    def described(name: str, annotation: str) -> bytes:
+        properties = {"region": {"type": "string", "x-mcp-header": annotation}}
+        return json.dumps({"name": name, "inputSchema": {"type": "object", "properties": properties}}).encode()
+
+    view = merge(BOTH, [entry("git", items(TOOLS, described("good", "Region"), described("bad", "no token")))])
+    assert view.mirrored == {"git__good": {"Region": ("region",)}}
 
 
 def test_instructions_are_joined_under_the_servers_names() -> None:

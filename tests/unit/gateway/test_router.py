@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from fake_upstream import FakeChild, FakeReactor, FakeSupervisor, Json, ScriptedServer, tool
+from fake_upstream import FakeChild, Json, ScriptedServer, tool
+from wiring import Gateway
 
-from metamcp.config.model import EndpointSpec, GatewayConfig, NamespaceSpec, ServerSpec
-from metamcp.downstream.registry import SessionRegistry
-from metamcp.gateway.catalog import Catalog
+from metamcp.config.model import EndpointSpec, ServerSpec
 from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Outbound, Post, Reply, Request
-from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.relay import QUESTION_SECONDS
-from metamcp.gateway.router import SETTLE_SECONDS, Router
-from metamcp.upstream.pool import UpstreamPool
+from metamcp.gateway.router import SETTLE_SECONDS
 
-GIT = ServerSpec("git")
+GIT = ServerSpec("git", era="legacy")
 ENDPOINTS = {
     "dev": EndpointSpec("dev", "all"), "other": EndpointSpec("other", "all"),
     "locked": EndpointSpec("locked", "all", auth="api-key"),
@@ -52,7 +48,7 @@ class Got:
         return next(item.session for item in self.items if item.session)
 
 
-class Gate:
+class Gate(Gateway):
     """A router over a real catalog, pool and registry; only the servers are scripted."""
 
     def __init__(self, spec: ServerSpec = GIT) -> None:
@@ -60,17 +56,8 @@ class Gate:
             "tools/list": [[tool("status"), tool("log")]], "prompts/list": [[{"name": "review"}]],
             "resources/list": [[{"uri": "file:///a"}]], "resources/templates/list": [[]],
         })
-        self.reactor = FakeReactor()
-        self.supervisor = FakeSupervisor(self.reactor, self.script)
-        config = GatewayConfig({"git": spec}, {"all": NamespaceSpec("all", ("git",))}, ENDPOINTS)
-        reactor: Any = self.reactor
-        supervisor: Any = self.supervisor
-        self.pool = UpstreamPool(reactor, config.servers, supervisor, lambda: 0.5)
-        self.catalog = Catalog(reactor, self.pool, config.servers, lambda name: self.router.catalog_changed(name))
-        self.registry = SessionRegistry(self.reactor.clock, lambda session: self.router.session_closed(session))
-        namespaces = {"all": Namespace(config.namespaces["all"], self.catalog.entry, self.catalog.problem)}
         operators: dict[str, Callable[[Reply], None]] = {"status": lambda reply: reply.answer(b'{"up":1}')}
-        self.router = Router(reactor, config, self.registry, self.pool, self.catalog, namespaces, operators)
+        super().__init__({"git": spec}, self.script, ENDPOINTS, operators)
 
     def read_catalog(self) -> None:
         self.catalog.refresh_all()

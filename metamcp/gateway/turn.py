@@ -1,0 +1,119 @@
+"""One request of a client on its way: where its events and its answer go, under the client's own id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from metamcp.downstream.session import Answered, ClientSession
+from metamcp.errors import Cancelled, MetaMCPError
+from metamcp.gateway.interface import Reply, Stateless
+from metamcp.gateway.namespace import Namespace
+from metamcp.protocol import jsonrpc, translate
+from metamcp.protocol.envelope import Envelope
+from metamcp.protocol.jsonrpc import JsonObject
+from metamcp.protocol.ladder import http_status
+
+
+class Turn(Protocol):
+    """``cancel`` is set once a server works on it, and called when the client gives up."""
+
+    namespace: Namespace
+    cancel: Callable[[JsonObject], None] | None
+
+    def event(self, data: bytes) -> None:
+        """A message that belongs to this request, before its answer."""
+
+    def result(self, result: bytes) -> None: ...
+
+    def error(self, error: bytes | MetaMCPError) -> None: ...
+
+
+class SessionTurn:
+    """A request within a session of the handshake era. For HTTP+SSE its POST was already answered with 202."""
+
+    def __init__(self, session: ClientSession, namespace: Namespace, identifier: bytes, reply: Reply) -> None:
+        self.session = session
+        self.namespace = namespace
+        self.id = identifier
+        self.reply = reply
+        self.cancel: Callable[[JsonObject], None] | None = None
+
+    def begin(self) -> None:
+        """Raises InvalidRequest when the client's id is in flight already."""
+        self.session.begin(self.id, self.cancelled)
+        if self.session.transport == "http":
+            self.session.calls.append(self.reply)
+            self.reply.on_closed = self._leave_stream
+        else:
+            self.reply.accepted()
+
+    def cancelled(self, params: JsonObject) -> None:
+        if self.cancel is not None:
+            self.cancel(params)
+
+    def event(self, data: bytes) -> None:
+        if self.session.transport == "http":
+            self.reply.event(data)
+        else:
+            self.session.send(data)
+
+    def ask(self, method: str, params: bytes, on_answer: Answered, deadline: float) -> bool:
+        """Ask the client on this request's own stream; False when that cannot be."""
+        stream = self.reply if self.session.transport == "http" else None
+        return self.session.ask(method, params, on_answer, deadline, stream) is not None
+
+    def result(self, result: bytes, opened: str = "") -> None:
+        """``opened``: the id of the session that this answer opens."""
+        self._finish(jsonrpc.result_response(self.id, result), opened)
+
+    def error(self, error: bytes | MetaMCPError) -> None:
+        if isinstance(error, Cancelled) and self.session.transport == "sse":
+            # Nobody waits, and no POST stream has to be ended (Cancellation: no response is sent).
+            self.session.finish(self.id)
+            return
+        self._finish(jsonrpc.error_response(self.id, _error_body(error)))
+
+    def _finish(self, response: bytes, opened: str = "") -> None:
+        self.session.finish(self.id)
+        self._leave_stream()
+        if self.session.transport == "http":
+            self.reply.answer(response, opened)
+        else:
+            self.session.send(response)
+
+    def _leave_stream(self) -> None:
+        if self.reply in self.session.calls:
+            self.session.calls.remove(self.reply)
+
+
+class StatelessTurn:
+    """A request of 2026-07-28, a client for itself. That its client hangs up is its cancellation (Cancellation)."""
+
+    def __init__(self, request: Stateless, envelope: Envelope, namespace: Namespace, reply: Reply) -> None:
+        self.client = request.client
+        self.method = request.method
+        self.id = request.id
+        self.envelope = envelope
+        self.namespace = namespace
+        self.reply = reply
+        self.cancel: Callable[[JsonObject], None] | None = None
+        reply.on_closed = self._hung_up
+
+    def event(self, data: bytes) -> None:
+        self.reply.event(data)
+
+    def result(self, result: bytes) -> None:
+        self.reply.answer(jsonrpc.result_response(self.id, result))
+
+    def error(self, error: bytes | MetaMCPError) -> None:
+        body = translate.error_to_stateless(self.method, _error_body(error))
+        self.reply.answer(jsonrpc.error_response(self.id, body), status=http_status(jsonrpc.error_code(body)))
+
+    def _hung_up(self) -> None:
+        if self.cancel is not None:
+            self.cancel({})
+
+
+def _error_body(error: bytes | MetaMCPError) -> bytes:
+    return jsonrpc.encode(error.as_jsonrpc()) if isinstance(error, MetaMCPError) else error

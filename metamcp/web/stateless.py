@@ -1,0 +1,105 @@
+"""Streamable HTTP of MCP 2026-07-28: every POST is a request for itself, without a session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from flask import Response, request
+from werkzeug.exceptions import MethodNotAllowed
+
+from metamcp.errors import SupervisorAway
+from metamcp.gateway.interface import Client, Exchange, Is, Outbound, Stateless, failure
+from metamcp.protocol import envelope, jsonrpc, ladder, sse
+from metamcp.protocol.headers import Headers
+from metamcp.protocol.http_rules import JSON
+from metamcp.protocol.ladder import Asked, Refused, Told
+from metamcp.web import streaming
+from metamcp.web.auth import principal
+from metamcp.web.hangup import Watched
+from metamcp.web.state import web_state
+
+
+class _Final(msgspec.Struct):
+    """Of a response only what decides how it is answered: results may be large."""
+
+    id: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Error(msgspec.Struct):
+    code: Any = 0  # a server may have written anything
+
+
+_final = msgspec.json.Decoder(_Final)
+_error = msgspec.json.Decoder(_Error)
+
+
+def is_meant(body: bytes) -> bool:
+    """Is this POST one of 2026-07-28, rather than of a revision with a handshake?"""
+    return ladder.era_of(_fields(), body) == "stateless"
+
+
+def refuse_other_methods() -> None:
+    """For GET and DELETE. Raises 405 with ``Allow: POST`` when the client speaks 2026-07-28."""
+    if _fields().get(ladder.VERSION) == envelope.REVISION:
+        raise MethodNotAllowed(["POST"], f"{envelope.REVISION} has neither sessions nor GET streams: use POST")
+
+
+def post(endpoint: str, body: bytes) -> Response:
+    """One message: a request is answered with JSON or a stream, a notification with 202."""
+    found = ladder.climb(_fields(), body)
+    if isinstance(found, Refused):
+        return _json(failure(found.error, found.id))
+    if isinstance(found, Told):
+        return Response(status=202)
+    client = Client(endpoint, principal(), "http", revision=envelope.REVISION)
+    asked = Stateless(client, found.method, found.id, found.params, found.mirrored)
+    exchange = web_state().gateway.exchange(asked)
+    return _answer(Watched(exchange, request.environ.get("gunicorn.sock")), found)
+
+
+def _fields() -> Headers:
+    return Headers(request.headers.items())
+
+
+def _answer(exchange: Exchange, asked: Asked) -> Response:
+    """The status depends on the outcome, so a stream begins only with the first item, or after a heartbeat of
+    silence; from then on an error is an event like others."""
+    heartbeat = web_state().heartbeat
+    first = exchange.next(heartbeat)
+    while not asked.accepts.sse and not (first is not None and first.final):
+        first = exchange.next(heartbeat)
+    if first is not None and first.final:
+        whole = _whole(first, asked)
+        if whole is not None:
+            exchange.close()
+            return whole
+    # Streams that may last for ever are ended with their worker, others get their answer.
+    streams = web_state().streams if asked.method == ladder.LISTEN else None
+    return streaming.events(streaming.Stream(exchange, first, heartbeat, sse.event, streams=streams))
+
+
+def _whole(final: Outbound, asked: Asked) -> Response | None:
+    """The answer as one JSON body; None when it has to be an event."""
+    if final.kind == Is.ENDED:
+        return _json(failure(SupervisorAway("the request was given up; try again", retryAfterMs=1000), asked.id))
+    response = _final.decode(final.data)
+    if bytes(response.error):
+        return _json(_failed(final, response, asked.id))
+    return _json(final) if asked.accepts.json and asked.method != ladder.LISTEN else None
+
+
+def _failed(final: Outbound, response: _Final, identifier: bytes) -> Outbound:
+    """An error with its HTTP status, and with the request's id also where nobody behind us knew it."""
+    error = bytes(response.error)
+    known = bytes(response.id) != b"null"
+    data = final.data if known else jsonrpc.error_response(identifier, error)
+    if final.kind == Is.FAILED:
+        return Outbound(final.kind, data, final.status)
+    code = _error.decode(error).code
+    return Outbound(final.kind, data, ladder.http_status(code if isinstance(code, int) else 0))
+
+
+def _json(final: Outbound) -> Response:
+    return Response(final.data, final.status, mimetype=JSON)

@@ -1,0 +1,76 @@
+"""The gateway's rooms put together as the factory does it, over fakes: a clock that stands still, scripted servers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fake_upstream import FakeReactor, FakeSupervisor, Script
+
+from metamcp.config.model import EndpointSpec, GatewayConfig, NamespaceSpec, ServerSpec
+from metamcp.downstream.registry import SessionRegistry
+from metamcp.gateway.catalog import Catalog
+from metamcp.gateway.interface import Reply
+from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.router import Router
+from metamcp.gateway.subscriptions import Subscriptions
+from metamcp.upstream.era import Eras, Verdict
+from metamcp.upstream.pool import UpstreamPool
+
+NOW = 1_800_000_000.0
+
+
+class Upstream:
+    """Servers, the pool, their eras and the catalog. ``kept`` is what was remembered of eras; "" identifies none."""
+
+    def __init__(
+        self, servers: Mapping[str, ServerSpec], script: Script | None, remembered: Mapping[str, Verdict] | None = None
+    ) -> None:
+        self.reactor = FakeReactor()
+        self.supervisor = FakeSupervisor(self.reactor, script)
+        self.changes: list[str] = []
+        self.identity = ""
+        self.kept: dict[str, Verdict] = dict(remembered or {})
+        reactor: Any = self.reactor
+        supervisor: Any = self.supervisor
+        self.pool = UpstreamPool(reactor, servers, supervisor, lambda: 0.5)
+        self.eras = Eras(
+            reactor, self.pool, lambda _spec, callback: callback(self.identity), self.wall, self.kept, self.kept.update
+        )
+        self.subscriptions = Subscriptions(lambda connection: self.catalog.changed(connection))
+        self.catalog = Catalog(reactor, self.pool, self.eras, servers, self.subscriptions, self.on_change)
+
+    def wall(self) -> float:
+        return NOW + self.reactor.now
+
+    def on_change(self, server: str) -> None:
+        self.changes.append(server)
+
+
+class Gateway(Upstream):
+    """All of it: one namespace ``all``, reached by every endpoint."""
+
+    def __init__(
+        self,
+        servers: Mapping[str, ServerSpec],
+        script: Script | None,
+        endpoints: Mapping[str, EndpointSpec],
+        operators: Mapping[str, Callable[[Reply], None]] | None = None,
+        prefix: bool = True,
+    ) -> None:
+        super().__init__(servers, script)
+        namespaces = {"all": NamespaceSpec("all", tuple(servers), prefix=prefix)}
+        config = GatewayConfig(dict(servers), namespaces, dict(endpoints))
+        self.registry = SessionRegistry(self.reactor.clock, lambda session: self.router.session_closed(session))
+        self.namespace = Namespace(namespaces["all"], self.catalog.entry, self.catalog.problem)
+        names = (f"unique-{number}" for number in itertools.count())
+        reactor: Any = self.reactor
+        self.router = Router(
+            reactor, config, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
+            {"all": self.namespace}, operators or {}, self.wall, lambda: next(names),
+        )  # fmt: skip
+
+    def on_change(self, server: str) -> None:
+        super().on_change(server)
+        self.router.catalog_changed(server)
