@@ -1,22 +1,25 @@
 """The JSON-RPC 2.0 envelope, with payloads left as the bytes that they came in.
 
 Only the envelope's own members are decoded. ``id``, ``params``, ``result`` and ``error`` stay raw, so that
-what the gateway does not change leaves it byte for byte as it came: big integers, escapes, key order.
+what the gateway does not change leaves it byte for byte as it came: big integers, escapes, key order, keys that
+come twice. Two things are not kept: line ends between the values of a payload become spaces where a message has to
+be one line (stdio, server-sent events), and bytes that are no UTF-8 become U+FFFD.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from metamcp.errors import InvalidParams, InvalidRequest, ParseError
+from metamcp.protocol.halves import Veiled, spell, veil
 
 Raw = msgspec.Raw
 Kind = Literal["request", "notification", "response"]
 JsonObject = dict[str, Raw]
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -47,12 +50,10 @@ class Message(msgspec.Struct, frozen=True):
 _envelope = msgspec.json.Decoder(Message)
 _object = msgspec.json.Decoder(JsonObject)
 _array = msgspec.json.Decoder(list[Raw])
+_string = msgspec.json.Decoder(str)
 
-# An escaped pair, or any other escape: kept. Half of a pair alone: replaced.
-_HALVES = re.compile(
-    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)"
-    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-)
+_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def parse(data: bytes) -> Message:
@@ -64,25 +65,39 @@ def parse(data: bytes) -> Message:
         message = _decode(data)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"not a JSON-RPC 2.0 message: {error}") from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ParseError(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise ParseError("the body is nested too deeply to be read") from error
     _check(message)
     return message
 
 
 def _decode(data: bytes) -> Message:
-    """Text that is not Unicode is mended with U+FFFD. Servers that cut a long string in the middle of a character
-    send such text: refusing it would leave their call without an answer, and not every reader survives it."""
+    """Bytes that are no UTF-8 are replaced by U+FFFD: not every reader would survive them, and to refuse them would
+    leave a call without its answer. A byte order mark before the message is ignored (RFC 8259, section 8.1)."""
     if not data.isascii():
-        data = _utf8(data)
+        data = _utf8(data.removeprefix(_BYTE_ORDER_MARK))
     try:
         return _envelope.decode(data)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        if b"\\ud" not in data.lower():
+        veiled = veil(data)
+        if veiled is None:
             raise
-        return _envelope.decode(_HALVES.sub(lambda found: found[1] or rb"\ufffd", data))
+    return _unveil(_envelope.decode(veiled.data), veiled)
+
+
+def _unveil(message: Message, veiled: Veiled) -> Message:
+    """The payloads as they came. In the method, which is a name of the protocol and no payload, halves become ``?``."""
+    method = message.method and veiled.text_of(message.method).encode("utf-8", "replace").decode()
+    members = (message.id, message.params, message.result, message.error)
+    return Message(message.jsonrpc, method, *(_original(member, veiled) for member in members))
+
+
+def _original(raw: Raw, veiled: Veiled) -> Raw:
+    return Raw(veiled.bytes_of(bytes(raw)))
 
 
 def _utf8(data: bytes) -> bytes:
@@ -115,7 +130,7 @@ def valid_id(identifier: bytes) -> bool:
 def id_key(identifier: bytes) -> bytes:
     """Equal for equal ids, whatever escapes they were written with; ``1`` and ``"1"`` differ."""
     escaped = identifier[:1] == b'"' and b"\\" in identifier
-    return _encode(msgspec.json.decode(identifier)) if escaped else identifier
+    return encode(decode_string(identifier, "id")) if escaped else identifier
 
 
 def decode_object(raw: Raw | bytes, what: str = "params") -> JsonObject:
@@ -124,24 +139,39 @@ def decode_object(raw: Raw | bytes, what: str = "params") -> JsonObject:
         return {}
     try:
         return _object.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidParams(f"{what} must be an object: {error}") from error
+    except _UNREADABLE as error:
+        found, veiled = _decode_veiled(_object, raw, f"{what} must be an object: {error}")
+    return {veiled.text_of(name): _original(member, veiled) for name, member in found.items()}
 
 
 def decode_array(raw: Raw | bytes, what: str) -> list[Raw]:
     """The members of an array, raw. Raises InvalidParams."""
     try:
         return _array.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidParams(f"{what} must be an array: {error}") from error
+    except _UNREADABLE as error:
+        found, veiled = _decode_veiled(_array, raw, f"{what} must be an array: {error}")
+    return [_original(item, veiled) for item in found]
 
 
 def decode_string(raw: Raw | bytes | None, what: str) -> str:
-    """A string member. Raises InvalidParams when it is absent or something else."""
+    """A string member. It may hold halves of surrogate pairs as code points, which ``encode`` writes as escapes
+    again, but ``str.encode`` refuses. Raises InvalidParams when the member is absent or something else."""
     try:
-        return msgspec.json.decode(raw or b"", type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidParams(f"{what} must be a string") from error
+        return _string.decode(raw or b"")
+    except _UNREADABLE:
+        found, veiled = _decode_veiled(_string, raw or b"", f"{what} must be a string")
+    return veiled.text_of(found)
+
+
+def _decode_veiled(decoder: msgspec.json.Decoder[T], raw: Raw | bytes, refusal: str) -> tuple[T, Veiled]:
+    """What could not be decoded because of halves of surrogate pairs; InvalidParams(refusal) when it was not that."""
+    veiled = veil(bytes(raw))
+    if veiled is None:
+        raise InvalidParams(refusal)
+    try:
+        return decoder.decode(veiled.data), veiled
+    except _UNREADABLE as error:
+        raise InvalidParams(refusal) from error
 
 
 class _ErrorObject(msgspec.Struct):
@@ -158,7 +188,10 @@ def error_code(error: bytes) -> int:
 
 def encode(value: Any) -> bytes:
     """Compact JSON; Raw values go in as they are."""
-    return _encode(value)
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return spell(value, _encode)
 
 
 def request(identifier: bytes, method: str, params: bytes) -> bytes:
@@ -178,5 +211,5 @@ def result_response(identifier: bytes, result: bytes) -> bytes:
 
 def error_response(identifier: bytes, error: bytes | Mapping[str, Any]) -> bytes:
     """``identifier`` empty means that the request's id is not known: ``null`` (JSON-RPC 2.0, section 5)."""
-    body = error if isinstance(error, bytes) else _encode(error)
+    body = error if isinstance(error, bytes) else encode(error)
     return b'{"jsonrpc":"2.0","id":' + (identifier or b"null") + b',"error":' + body + b"}"

@@ -15,6 +15,8 @@ spaces = st.sampled_from(["", " ", "\t", "  ", "\n", "\r\n "])
 pieces = st.one_of(
     st.characters(exclude_categories=["Cs"], exclude_characters='"\\', min_codepoint=0x20),
     st.sampled_from(["\u200d", "\u00a0", "\u3000", "\u2028", "\ufeff", "😀", "e\u0301"]),
+    st.sampled_from([r"\ud800", r"\uDfFf", r"\uD83d", r"\ude00", r"\\\udc00"]),
+    st.sampled_from(["\x80", "\x81", r"\u0080", "d800", r"\u0064"]),
     st.sampled_from([r"\ud83d\ude00", r"\u200d", r"\u0000", r"\n", r"\/", r"\"", r"\\", r"\\ud800", r"\uFFFD"]),
 )
 strings = st.lists(pieces, max_size=6).map(lambda parts: '"' + "".join(parts) + '"')
@@ -92,29 +94,60 @@ def test_decoded_array_keeps_the_bytes_of_its_members(items: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "mended"),
     [
-        (rb"\ud800", rb"\ufffd"),
-        (rb"cut \uD83D", rb"cut \ufffd"),
-        (rb"\ude00\ud83d", rb"\ufffd\ufffd"),
-        (rb"\ud83d\ud83d\ude00", rb"\ufffd\ud83d\ude00"),
-        (rb"\ud83dA", rb"\ufffdA"),
-        (rb"\\\udfff", rb"\\\ufffd"),
-        (rb"\ud800 \\ud800", rb"\ufffd \\ud800"),
         (b"latin \xe9", b"latin \xef\xbf\xbd"),
         ("cut 😀".encode()[:-1], b"cut \xef\xbf\xbd"),
+        (b"\xed\xa0\x80", b"\xef\xbf\xbd" * 3),
     ],
 )
-def test_text_that_is_not_unicode_is_mended_and_its_message_kept(text: bytes, mended: bytes) -> None:
+def test_bytes_that_are_no_utf8_are_mended_and_their_message_kept(text: bytes, mended: bytes) -> None:
     sent = jsonrpc.result_response(b"1", b'{"text": "' + text + b'", "n": 1.0}')
     assert bytes(jsonrpc.parse(sent).result) == b'{"text": "' + mended + b'", "n": 1.0}'
 
 
+@pytest.mark.parametrize(
+    "text", [rb"\ud800", rb"cut \uD83D", rb"\ude00\ud83d", rb"\ud83d\ud83d\ude00", rb"\\\udfff \\ud800"]
+)
+def test_halves_of_surrogate_pairs_stay_as_they_were_written(text: bytes) -> None:
+    sent = jsonrpc.request(b'"%s"' % text, "m", b'{"%s": ["%s"]}' % (text, text))
+    got = jsonrpc.parse(sent)
+    assert jsonrpc.request(bytes(got.id), got.method or "", bytes(got.params)) == sent
+
+
 @given(st.text(st.characters(categories=["Cs", "L"]), max_size=20), st.booleans())
-def test_mended_text_is_what_a_lenient_reader_reads(text: str, upper: bool) -> None:
+def test_string_with_halves_is_read_as_a_lenient_reader_reads_it(text: str, upper: bool) -> None:
     written = "".join(f"\\u{ord(char):04{'X' if upper else 'x'}}" if ord(char) < 0x10000 else char for char in text)
-    got = jsonrpc.parse(message(id="1", result=f'"{written}"'))
     lenient: str = json.loads(f'"{written}"')
-    expected = "".join("\ufffd" if 0xD800 <= ord(char) < 0xE000 else char for char in lenient)
-    assert jsonrpc.decode_string(got.result, "result") == expected
+    assert jsonrpc.decode_string(f'"{written}"'.encode(), "text") == lenient
+    assert json.loads(jsonrpc.encode({"text": [lenient]})) == {"text": [lenient]}
+
+
+def test_half_in_a_name_of_a_member_is_the_same_name_when_it_is_emitted() -> None:
+    decoded = jsonrpc.decode_object(rb'{"a\uD800": "\uDC0a", "b": 1.0}')
+    assert list(decoded) == ["a\ud800", "b"]
+    assert jsonrpc.encode(decoded) == rb'{"a\ud800":"\uDC0a","b":1.0}'
+
+
+def test_half_in_a_method_is_replaced_so_that_every_later_reader_can_take_it() -> None:
+    assert jsonrpc.parse(message(id="1", method=r'"no\ud800"')).method == "no?"
+
+
+def test_byte_order_mark_before_a_message_is_ignored() -> None:
+    assert jsonrpc.parse(b"\xef\xbb\xbf" + message(id="1", method='"m"')).method == "m"
+
+
+def test_member_that_comes_twice_in_a_payload_stays_and_in_the_envelope_the_last_one_counts() -> None:
+    twice = b'{"a":1,"a":2,"a":1}'
+    got = jsonrpc.parse(message(id="1", result="0")[:-1] + b',"result":' + twice + b"}")
+    assert bytes(got.result) == twice
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_payload_nested_too_deeply_is_refused_and_one_that_is_merely_deep_is_kept(opening: bytes) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+    deep = opening * 500 + b"1" + closing * 500
+    assert bytes(jsonrpc.parse(jsonrpc.result_response(b"1", deep)).result) == deep
+    with pytest.raises(ParseError, match="nested too deeply"):
+        jsonrpc.parse(jsonrpc.result_response(b"1", opening * 100_000 + b"1" + closing * 100_000))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +162,7 @@ def test_mended_text_is_what_a_lenient_reader_reads(text: str, upper: bool) -> N
         message(id="1", result=r'"\ud8"'),
         message(id="1", result=r'"\ud800'),
         message(id="1", result="NaN"),
-        b"\xef\xbb\xbf" + message(id="1", method='"m"'),
+        b"\xff\xfe" + message(id="1", method='"m"').decode().encode("utf-16-le"),
         message(id="1", method='"m"', params='{"a":' + "[" * 100_000 + "]" * 100_000 + "}"),
         message(id="1", method='"m"', params='{"a":' + "[" * 1_000_000),
     ],
@@ -184,6 +217,14 @@ def test_absent_member_is_empty_and_null_is_not() -> None:
     assert (bytes(got.result), bytes(got.error), bytes(got.params)) == (b"null", b"", b"")
 
 
+@given(st.text(st.characters(categories=["Cs", "L", "Cc"]), max_size=6))
+def test_ids_with_halves_have_one_key_for_all_spellings(text: str) -> None:
+    units = [ord(char) for char in text if ord(char) < 0x10000]
+    lower, upper = (b'"' + b"".join(b"\\u" + (form % unit) for unit in units) + b'"' for form in (b"%04x", b"%04X"))
+    assert jsonrpc.id_key(lower) == jsonrpc.id_key(upper)
+    assert json.loads(jsonrpc.id_key(lower)) == json.loads(lower)
+
+
 @given(st.text(max_size=8))
 def test_ids_with_the_same_text_have_the_same_key_however_they_are_escaped(text: str) -> None:
     ascii_only = json.dumps(text).encode()
@@ -230,7 +271,9 @@ def test_decode_array_refuses_anything_else(raw: bytes) -> None:
         jsonrpc.decode_array(raw, "tools")
 
 
-@pytest.mark.parametrize("raw", [None, b"", jsonrpc.Raw(b""), b"1", b"null", b'"\xff"', rb'"\ud800"', b'"a'])
+@pytest.mark.parametrize(
+    "raw", [None, b"", jsonrpc.Raw(b""), b"1", b"null", b'"\xff"', b'"a', rb'"\ud800', rb'["\ud800"]']
+)
 def test_decode_string_refuses_anything_else(raw: jsonrpc.Raw | bytes | None) -> None:
     with pytest.raises(InvalidParams, match="name must be a string"):
         jsonrpc.decode_string(raw, "name")
