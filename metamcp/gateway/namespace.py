@@ -105,7 +105,8 @@ def _free_name(
 
 def _body(item: Item, kind: Kind, name: str, override: ToolOverride | None) -> JsonObject:
     body = dict(item.body)
-    body[kind.identity] = Raw(jsonrpc.encode(name))
+    if name != item.identity:
+        body[kind.identity] = Raw(jsonrpc.encode(name))
     if override is None:
         return body
     for member, value in (("title", override.title), ("description", override.description)):
