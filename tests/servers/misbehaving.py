@@ -9,6 +9,7 @@ banner                        bad-json                      early-list-changed
 huge-line BYTES [METHOD]      endless-line [METHOD]         chunked
 stderr-flood [BYTES]          slow-reader [SECONDS]         pages
 looping-pages                 wrong-id                      duplicate-answer
+raw-echo [BYTES]
 
 Tools: echo, whoami, sleep, crash, big, env, record, tally, progress. ``record`` and ``tally`` count executions; with
 MISBEHAVING_RECORDS=FILE in the environment the counts are kept in that file and outlive the process. A cancelled
@@ -351,6 +352,28 @@ class Chunked(Good):
                     time.sleep(0.002)
 
 
+class RawEcho(Good):
+    """Answers a call with its arguments as they came, byte for byte, as structured content; BYTES at a time. The
+    arguments must be the last member of the params."""
+
+    def run(self) -> None:
+        self.start()
+        for line in sys.stdin.buffer:
+            head, is_call, rest = line.partition(b'"method":"tools/call"')
+            if is_call:
+                request_id = head.partition(b'"id":')[2].rstrip(b",")
+                self.echo(request_id, rest.partition(b'"arguments":')[2].rstrip()[:-2])
+            else:
+                self.receive(json.loads(line))
+        self.end()
+
+    def echo(self, request_id: bytes, raw: bytes) -> None:
+        line = b'{"jsonrpc":"2.0","id":%s,"result":{"content":[],"structuredContent":%s}}\n' % (request_id, raw)
+        size = int(self.option(0, "65537"))
+        for position in range(0, len(line), size):
+            self.write(line[position : position + size])
+
+
 class StderrFlood(Good):
     """Before each answer BYTES to standard error, in the same thread: blocks unless somebody reads them."""
 
@@ -435,6 +458,7 @@ MODES: dict[str, type[Good]] = {
     "huge-line": HugeLine,
     "endless-line": EndlessLine,
     "chunked": Chunked,
+    "raw-echo": RawEcho,
     "stderr-flood": StderrFlood,
     "bad-json": BadJson,
     "early-list-changed": EarlyListChanged,

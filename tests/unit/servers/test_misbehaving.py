@@ -26,7 +26,7 @@ def test_docstring_names_every_mode(start: Start) -> None:
     client = start("no-such-mode")
     assert client.wait() == 1
     modes = client.stderr().partition("there are: ")[2].strip().split(", ")
-    assert len(modes) == 21
+    assert len(modes) == 22
     heading = SERVER.read_text().partition("Tools:")[0]
     assert [mode for mode in modes if not re.search(rf"\b{mode}\b", heading)] == []
 
@@ -213,6 +213,15 @@ def test_banner_stands_before_and_between_the_messages(start: Start) -> None:
     lines = [client.line() for _ in range(7)]
     assert [line[:1] for line in lines] == [b"W", b"", b"{", b"[", b"{", b"[", b"{"]
     assert [json.loads(lines[place])["id"] for place in (4, 6)] == [1, 2]
+
+
+def test_raw_echo_returns_the_arguments_as_they_were_written(start: Start) -> None:
+    client = start("raw-echo", "3")
+    client.initialize()
+    raw = '{"b": 1.50,"a":"\\ud800 \u200d","a":1E400}'.encode()
+    call = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":%s}}\n' % raw
+    client.send_bytes(call)
+    assert client.line() == b'{"jsonrpc":"2.0","id":7,"result":{"content":[],"structuredContent":%s}}' % raw
 
 
 @pytest.mark.parametrize(
