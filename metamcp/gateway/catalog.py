@@ -24,6 +24,7 @@ from metamcp.upstream.pool import CATALOG, SHARED, UpstreamPool, isolation_of, s
 _MAX_PAGES = 1000
 _RETRY_FIRST, _RETRY_MOST = 5.0, 300.0  # seconds between attempts to ask a server that failed
 _CHANGED_PAUSE = 0.5  # seconds from "list changed" to asking: such words come in bursts, or at every answer
+_MOST_DOUBLINGS = 6  # of that pause, one for each time in a row that nothing had changed: 32 s
 _ROUNDS = 3  # readings in a row of a server whose lists change while they are read
 _log = logs.get("gateway.catalog")
 
@@ -83,6 +84,7 @@ class _Server:
     asking: bool = False
     again: bool = False
     failures: int = 0
+    vain: int = 0  # readings in a row that found what was known
     next: Timer | None = None
     settled: bool = False  # the first attempt is over, well or not
 
@@ -147,7 +149,8 @@ class Catalog:
         if server.asking:
             server.again = True
         else:
-            self._plan(server, max(0.0, server.read_at + _CHANGED_PAUSE - self._reactor.clock()))
+            pause = _CHANGED_PAUSE * 2.0 ** min(server.vain, _MOST_DOUBLINGS)
+            self._plan(server, max(0.0, server.read_at + pause - self._reactor.clock()))
 
     def when_settled(self, servers: Iterable[str], timeout: float, callback: Callable[[], None]) -> None:
         """Call back once: when each of ``servers`` was asked at least once, or after ``timeout`` seconds."""
@@ -206,6 +209,7 @@ class Catalog:
     def _learned(self, server: _Server, entry: Entry) -> None:
         changed = server.entry != entry
         server.entry, server.problem, server.failures = entry, None, 0
+        server.vain = 0 if changed else server.vain + 1
         counts = {name: len(items) for name, items in entry.items.items()}
         _log.info("catalog-read", extra=logs.fields(server=entry.server, changed=changed, **counts))
         self._settle(server)

@@ -36,6 +36,7 @@ class Post(msgspec.Struct, frozen=True, array_like=True, tag=1):
     method: str
     id: bytes
     payload: bytes
+    events: bool = True  # the client takes server-sent events as the response to this POST
 
 
 class Listen(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -130,12 +131,13 @@ class Reply:
     After the final item, and after ``closed`` by the web tier, everything is dropped: an answer is given once.
     """
 
-    __slots__ = ("_deliver", "done", "on_closed")
+    __slots__ = ("_deliver", "done", "on_closed", "takes_events")
 
     def __init__(self, deliver: Callable[[Outbound], None]) -> None:
         self._deliver = deliver
         self.done = False
         self.on_closed: Callable[[], None] | None = None
+        self.takes_events = True  # False: what is no answer would not reach the client
 
     def event(self, data: bytes) -> None:
         self._send(Outbound(Is.EVENT, data))

@@ -12,6 +12,9 @@ from metamcp.gateway.catalog import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS,
 from metamcp.gateway.naming import SEPARATOR, exposed_name
 from metamcp.protocol import headers, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
+from metamcp.telemetry import logs
+
+_log = logs.get("gateway.namespace")
 
 _RESOURCE_NOT_FOUND = -32002  # of every handshake-era revision (Resources, Error Handling)
 
@@ -163,9 +166,12 @@ class Namespace:
 
     def rebuild(self) -> tuple[Kind, ...]:
         """Merge anew; the kinds whose listing is different now."""
-        before = self.view.listings
+        before = self.view
         self.view = merge(self.spec, [entry for name in self.spec.servers if (entry := self._entry(name))])
-        return tuple(kind for kind in KINDS if self.view.listings[kind.name] != before[kind.name])
+        for problem in self.view.problems:
+            if problem not in before.problems:
+                _log.warning("name-collision", extra=logs.fields(namespace=self.spec.name, problem=problem))
+        return tuple(kind for kind in KINDS if self.view.listings[kind.name] != before.listings[kind.name])
 
     def missing(self) -> dict[str, str]:
         """The servers that are not in the listings, each with its reason."""

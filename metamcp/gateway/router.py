@@ -200,6 +200,7 @@ class Router:
             session.answer(jsonrpc.parse(post.payload))
 
     def _request(self, session: ClientSession, endpoint: EndpointSpec, post: Post, reply: Reply) -> None:
+        reply.takes_events = post.events
         turn = SessionTurn(session, self._namespaces[endpoint.namespace], post.id, reply)
         turn.begin()
         try:

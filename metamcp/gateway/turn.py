@@ -43,7 +43,8 @@ class SessionTurn:
         """Raises InvalidRequest when the client's id is in flight already."""
         self.session.begin(self.id, self.cancelled)
         if self.session.transport == "http":
-            self.session.calls.append(self.reply)
+            if self.reply.takes_events:
+                self.session.calls.append(self.reply)
             self.reply.on_closed = self._leave_stream
         else:
             self.reply.accepted()
@@ -60,7 +61,7 @@ class SessionTurn:
 
     def ask(self, method: str, params: bytes, on_answer: Answered, deadline: float) -> bool:
         """Ask the client on this request's own stream; False when that cannot be."""
-        stream = self.reply if self.session.transport == "http" else None
+        stream = self.reply if self.session.transport == "http" and self.reply.takes_events else None
         return self.session.ask(method, params, on_answer, deadline, stream) is not None
 
     def result(self, result: bytes, opened: str = "") -> None:

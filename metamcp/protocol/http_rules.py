@@ -40,15 +40,21 @@ class MisdirectedRequest(RequestRefused):
 
 def accepts(header: str | None) -> Accepts:
     """Read ``Accept``. Raises NotAcceptable when neither kind would be taken."""
-    kinds = {part.split(";", 1)[0].strip().lower() for part in (header or "*/*").split(",")}
+    kinds = _kinds(header)
     both = "*/*" in kinds
-    found = Accepts(
-        json=both or JSON in kinds or "application/*" in kinds,
-        sse=both or SSE in kinds or "text/*" in kinds,
-    )
+    found = Accepts(json=both or JSON in kinds or "application/*" in kinds, sse=takes_events(header))
     if not (found.json or found.sse):
         raise NotAcceptable(f"Accept must contain {JSON}, {SSE} or both")
     return found
+
+
+def takes_events(header: str | None) -> bool:
+    """Does ``Accept`` admit server-sent events?"""
+    return not _kinds(header).isdisjoint(("*/*", SSE, "text/*"))
+
+
+def _kinds(header: str | None) -> set[str]:
+    return {part.split(";", 1)[0].strip().lower() for part in (header or "*/*").split(",")}
 
 
 def require_json(content_type: str | None) -> None:
@@ -75,12 +81,14 @@ def check_host(host: str | None, allowed: Collection[str]) -> None:
 
 def check_origin(origin: str | None, allowed: Collection[str]) -> None:
     """An invalid Origin is answered with 403 (Transports, Security Warning). Absent means: not a browser."""
-    if not origin:
-        return
-    value = origin.strip().lower()
-    name = host_name(value.split("://", 1)[-1])
-    if value not in allowed and name not in allowed:
+    if origin and not origin_allowed(origin, allowed):
         raise RequestRefused(f"Origin {origin!r} is not allowed; the operator can add it to METAMCP_ALLOWED_ORIGINS")
+
+
+def origin_allowed(origin: str, allowed: Collection[str]) -> bool:
+    """``allowed`` holds whole origins, and names of hosts that may have any scheme and port."""
+    value = origin.strip().lower()
+    return value in allowed or host_name(value.split("://", 1)[-1]) in allowed
 
 
 def host_name(value: str) -> str:

@@ -421,11 +421,13 @@ class UpstreamConnection:
 
 
 def progress_token(params: JsonObject) -> bytes:
-    """The raw ``_meta.progressToken`` of a request, or empty. Raises InvalidParams."""
+    """The raw ``_meta.progressToken`` of a request, or empty when there is none. What is no token (``null``, of
+    clients that write absent members so) is left to the server. Raises InvalidParams."""
     meta = params.get("_meta")
     if meta is None or (b'"progressToken"' not in bytes(meta) and b"\\" not in bytes(meta)):
         return b""  # the usual case, without decoding; a backslash may hide the name
-    return bytes(jsonrpc.decode_object(meta, "_meta").get("progressToken", Raw(b"")))
+    token = bytes(jsonrpc.decode_object(meta, "_meta").get("progressToken", Raw(b"")))
+    return token if token[:1] in b'"-0123456789' else b""
 
 
 def _with_token(meta: Raw, token: int) -> Raw:

@@ -6,6 +6,7 @@ The same URL serves 2026-07-28, which has POST alone (``web/stateless.py``).
 from __future__ import annotations
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from metamcp.errors import InvalidRequest
 from metamcp.gateway.interface import Client, Delete, Listen, Post
@@ -33,7 +34,7 @@ def post(endpoint: str) -> Response:
         http_rules.check_version(client.revision)
     payload = body if message.kind == "response" else bytes(message.params)
     exchange = web_state().gateway.exchange(
-        Post(client, message.kind, message.method or "", bytes(message.id), payload)
+        Post(client, message.kind, message.method or "", bytes(message.id), payload, accepts.sse)
     )
     return streaming.answer(exchange, accepts)
 
@@ -45,8 +46,9 @@ def listen(endpoint: str) -> Response:
     stateless.refuse_other_methods()
     if request.method == "HEAD":
         return streaming.head()
-    if not http_rules.accepts(request.headers.get("Accept")).sse:
-        raise http_rules.NotAcceptable(f"Accept must contain {http_rules.SSE}")
+    if not http_rules.takes_events(request.headers.get("Accept")):
+        # The one status that every client reads as "no stream for me": the SDK in TypeScript gives up at others.
+        raise MethodNotAllowed(["POST", "DELETE"], f"GET opens a stream: Accept must contain {http_rules.SSE}")
     client = _client(endpoint, session_required=True)
     http_rules.check_version(client.revision)
     return streaming.stream(web_state().gateway.exchange(Listen(client)), lambda _opened: b": open\n\n")
