@@ -78,13 +78,13 @@ class WireClient:
         self._posts: list[Got] = []
         opening = Client("dev", "anonymous", transport)
         self._stream = core.open(OpenSse(opening)) if transport == "sse" else None
-        self._client = opening
+        self.identity = opening
         if self._stream is not None:
-            self._client = Client("dev", "anonymous", transport, self._session(self._stream))
+            self.identity = Client("dev", "anonymous", transport, self._session(self._stream))
         first = self.post(jsonrpc.request(b'"hello"', "initialize", hello))
         if self._stream is None:
-            self._client = Client("dev", "anonymous", transport, self._session(first))
-            self._stream = core.open(Listen(self._client))
+            self.identity = Client("dev", "anonymous", transport, self._session(first))
+            self._stream = core.open(Listen(self.identity))
         self._posts.clear()
         self._stream.items.clear()
 
@@ -93,7 +93,7 @@ class WireClient:
         message = jsonrpc.parse(body)
         payload = body if message.kind == "response" else bytes(message.params)
         got = self._core.open(
-            Post(self._client, message.kind, message.method or "", bytes(message.id), payload)
+            Post(self.identity, message.kind, message.method or "", bytes(message.id), payload)
         )
         self._posts.append(got)
         return got
