@@ -8,6 +8,7 @@ be one line (stdio, server-sent events), and bytes that are no UTF-8 become U+FF
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +23,10 @@ JsonObject = dict[str, Raw]
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
+
+
+class NestedTooDeeply(ParseError):
+    """JSON, perhaps, but of more levels (about a thousand) than the decoder can go down."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -59,7 +64,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def parse(data: bytes) -> Message:
     """Decode one message (JSON-RPC 2.0, sections 4 and 5; MCP, Base Protocol: an id is a string or an integer).
 
-    Raises ParseError (not JSON) or InvalidRequest (JSON, but no message).
+    Raises ParseError (not JSON), NestedTooDeeply or InvalidRequest (JSON, but no message).
     """
     try:
         message = _decode(data)
@@ -68,7 +73,7 @@ def parse(data: bytes) -> Message:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ParseError(f"the body is not JSON: {error}") from error
     except RecursionError as error:
-        raise ParseError("the body is nested too deeply to be read") from error
+        raise NestedTooDeeply("the message is nested too deeply to be read") from error
     _check(message)
     return message
 
@@ -87,6 +92,17 @@ def _decode(data: bytes) -> Message:
         if veiled is None:
             raise
     return _unveil(_envelope.decode(veiled.data), veiled)
+
+
+_ID_AT_THE_BEGINNING = re.compile(rb'\s*\{(?:\s*"jsonrpc"\s*:\s*"2\.0"\s*,)?\s*"id"\s*:\s*(\d+)\s*,')
+_ID_AT_THE_END = re.compile(rb'.*,\s*"id"\s*:\s*(\d+)\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*', re.DOTALL)
+
+
+def id_of_unreadable(data: bytes) -> bytes:
+    """The numeric id of a message that is nested too deeply, where known writers put it: at its beginning, or at its
+    end. Empty when it is not there."""
+    found = _ID_AT_THE_BEGINNING.match(data[:200]) or _ID_AT_THE_END.fullmatch(data[-200:])
+    return found[1] if found else b""
 
 
 def _unveil(message: Message, veiled: Veiled) -> Message:

@@ -21,11 +21,12 @@ from metamcp.errors import (
     MetaMCPError,
     MethodNotFound,
     ServerDied,
+    ServerMisbehaved,
     server_unavailable,
 )
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.framing import LineSplitter, LineTooLong
-from metamcp.protocol.jsonrpc import JsonObject, Message, Raw
+from metamcp.protocol.jsonrpc import JsonObject, Message, NestedTooDeeply, Raw
 from metamcp.protocol.peer import Peer
 from metamcp.runtime.child import ENGINE_REFUSED, Child, Exit
 from metamcp.runtime.diagnosis.advice import advice
@@ -303,6 +304,9 @@ class UpstreamConnection:
     def _on_line(self, line: bytes) -> None:
         try:
             message = jsonrpc.parse(line)
+        except NestedTooDeeply as error:
+            self._on_unreadable(jsonrpc.id_of_unreadable(line), error)
+            return
         except MetaMCPError:
             # Banners and prints on standard output are common; they end nothing (MCP, stdio: they should not be).
             _log.warning(
@@ -316,6 +320,16 @@ class UpstreamConnection:
             self._on_notification(message.method, message.params)
         else:
             self._on_request(message)
+
+    def _on_unreadable(self, identifier: bytes, error: NestedTooDeeply) -> None:
+        """Whoever waits for it must not wait until the deadline."""
+        name = self.spec.name
+        _log.warning("not-a-message", extra=logs.fields(server=name, reason=error.text))
+        call = self._peer.answered(identifier)
+        if call is not None:
+            self._maybe_idle()
+            text = f"the answer of server {name!r} cannot be used: {error.text}"
+            call.on_done(None, ServerMisbehaved(text, server=name))
 
     def _on_response(self, message: Message) -> None:
         call = self._peer.answered(bytes(message.id))

@@ -138,5 +138,5 @@ def test_value_nested_too_deeply_is_refused_and_the_session_goes_on(gateway: Gat
     asked, _ = call("whole", b"[" * depth + b"]" * depth, b"1")
     answer = requests.post(f"{gateway.url}/mcp", asked, headers=headers, timeout=30)
     assert answer.status_code == 400
-    assert json.loads(answer.content)["error"]["message"] == "the body is nested too deeply to be read"
+    assert json.loads(answer.content)["error"]["message"] == "the message is nested too deeply to be read"
     assert gateway.rpc("ping", session=session).json()["result"] == {}

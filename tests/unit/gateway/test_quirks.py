@@ -284,6 +284,21 @@ def test_noise_on_standard_output_changes_nothing() -> None:
     assert [json.loads(message)["result"] for message in client.heard] == [{}]
 
 
+def test_answer_nested_too_deeply_fails_its_call_at_once_and_says_why() -> None:
+    core = Core(OWN, tools())
+    client = WireClient(core, "http")
+    client.post(CALL)
+    child = core.child("s")
+    deep = b"[" * 100_000 + b"]" * 100_000
+    child.say(jsonrpc.result_response(b"%d" % child.messages[-1]["id"], deep))
+    error = json.loads(client.heard[0])["error"]
+    assert (error["code"], error["data"]) == (-31001, {"server": "s"})
+    assert "nested too deeply" in error["message"]
+    client.post(CALL)
+    child.result(child.sent("tools/call")[-1]["id"], {})
+    assert json.loads(client.heard[1])["result"] == {}
+
+
 def test_storm_of_list_changed_is_one_question_and_one_word_to_the_client() -> None:
     script = tools()
     core = Core(OWN, script)

@@ -112,6 +112,27 @@ def test_member_that_comes_twice_in_a_payload_stays_and_in_the_envelope_the_last
     assert bytes(got.result) == twice
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"result":%s}', b"7"),
+        (b' { "jsonrpc" : "2.0" , "id" : 70 , "result":%s}', b"70"),
+        (b'{"id":7,"jsonrpc":"2.0","result":%s}', b"7"),
+        (b'{"result":%s,"jsonrpc":"2.0","id":7}', b"7"),
+        (b'{"jsonrpc":"2.0","result":%s , "id": 7 , "jsonrpc":"2.0" } ', b"7"),
+        (b'{"jsonrpc":"2.0","id":"7","result":%s}', b""),
+        (b'{"jsonrpc":"2.0","result":%s}', b""),
+        (b'{"result":[{"jsonrpc":"2.0","id":7,"x":%s}]}', b""),
+        (b'{"method":"m","params":{"x":%s,"id":7}}', b""),
+    ],
+)
+def test_id_of_an_answer_nested_too_deeply_is_found_at_its_ends(body: bytes, found: bytes) -> None:
+    deep = body % (b"[" * 5000 + b"]" * 5000)
+    with pytest.raises(jsonrpc.NestedTooDeeply):
+        jsonrpc.parse(deep)
+    assert jsonrpc.id_of_unreadable(deep) == found
+
+
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_payload_nested_too_deeply_is_refused_and_one_that_is_merely_deep_is_kept(opening: bytes) -> None:
     closing = b"]" if opening == b"[" else b"}"
