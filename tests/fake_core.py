@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
-from fake_upstream import HELLO, FakeChild, FakeReactor, FakeSupervisor, ScriptedServer
+from fake_upstream import HELLO, FakeChild, ScriptedServer
+from wiring import Gateway, Got
 
-from metamcp.config.model import EndpointSpec, GatewayConfig, NamespaceSpec, ServerSpec
-from metamcp.downstream.registry import SessionRegistry
-from metamcp.gateway.catalog import Catalog
-from metamcp.gateway.interface import Client, Is, Listen, OpenSse, Outbound, Post, Reply, Request
-from metamcp.gateway.namespace import Namespace
-from metamcp.gateway.router import Router
+from metamcp.config.model import EndpointSpec, ServerSpec
+from metamcp.gateway.interface import Client, Listen, OpenSse, Post, Request
 from metamcp.protocol import jsonrpc
-from metamcp.upstream.pool import UpstreamPool
 
 Transport = Literal["http", "sse"]
 
 
-class Core:
+class Core(Gateway):
     """One endpoint, ``dev``, over one namespace with all ``servers``. Every server follows ``script``."""
 
     def __init__(self, servers: Mapping[str, ServerSpec], script: ScriptedServer, prefix: bool = True) -> None:
-        self.reactor = FakeReactor()
-        self.supervisor = FakeSupervisor(self.reactor, script)
-        namespaces = {"all": NamespaceSpec("all", tuple(servers), prefix=prefix)}
-        config = GatewayConfig(dict(servers), namespaces, {"dev": EndpointSpec("dev", "all")})
-        reactor: Any = self.reactor
-        supervisor: Any = self.supervisor
-        self.pool = UpstreamPool(reactor, config.servers, supervisor, lambda: 0.5)
-        self.catalog = Catalog(reactor, self.pool, config.servers, lambda name: self.router.catalog_changed(name))
-        self.registry = SessionRegistry(self.reactor.clock, lambda session: self.router.session_closed(session))
-        self.namespace = Namespace(namespaces["all"], self.catalog.entry, self.catalog.problem)
-        operators: dict[str, Callable[[Reply], None]] = {}
-        self.router = Router(
-            reactor, config, self.registry, self.pool, self.catalog, {"all": self.namespace}, operators
-        )
+        super().__init__(servers, script, {"dev": EndpointSpec("dev", "all")}, prefix=prefix)
         self.catalog.refresh_all()
         self.reactor.turn()
         for child in tuple(self.supervisor.children):
@@ -52,22 +35,6 @@ class Core:
     def child(self, server: str) -> FakeChild:
         """The newest one of ``server``."""
         return [child for child in self.supervisor.started if child.server == server][-1]
-
-
-class Got:
-    """Everything that one request was answered with."""
-
-    def __init__(self) -> None:
-        self.items: list[Outbound] = []
-        self.reply = Reply(self.items.append)
-
-    @property
-    def messages(self) -> list[bytes]:
-        return [item.data for item in self.items if item.kind in (Is.EVENT, Is.ANSWER, Is.FAILED)]
-
-    @property
-    def kinds(self) -> list[int]:
-        return [item.kind for item in self.items]
 
 
 class WireClient:

@@ -1,4 +1,4 @@
-"""Clients for tests of the router: what was answered, and requests of 2026-07-28 with their envelope."""
+"""A client of 2026-07-28 for tests of the router: every request with its envelope."""
 
 from __future__ import annotations
 
@@ -6,49 +6,11 @@ import json
 from typing import Any
 
 from fake_upstream import FakeChild, Json
-from wiring import Gateway
+from wiring import Gateway, Got
 
-from metamcp.gateway.interface import Client, Is, Outbound, Reply, Stateless
+from metamcp.gateway.interface import Client, Stateless
 
 META = "io.modelcontextprotocol/"
-
-
-class Got:
-    """Everything that one request was answered with."""
-
-    def __init__(self) -> None:
-        self.items: list[Outbound] = []
-        self.reply = Reply(self.items.append)
-
-    @property
-    def final(self) -> Outbound:
-        assert [item.final for item in self.items].count(True) == 1 and self.items[-1].final
-        return self.items[-1]
-
-    @property
-    def answer(self) -> Json:
-        found: Json = json.loads(self.final.data)
-        return found
-
-    @property
-    def result(self) -> Json:
-        assert "result" in self.answer, self.answer
-        found: Json = self.answer["result"]
-        return found
-
-    @property
-    def error(self) -> Json:
-        assert "error" in self.answer, self.answer
-        found: Json = self.answer["error"]
-        return found
-
-    @property
-    def events(self) -> list[Json]:
-        return [json.loads(item.data) for item in self.items if item.kind == Is.EVENT]
-
-    @property
-    def session(self) -> str:
-        return next(item.session for item in self.items if item.session)
 
 
 class StatelessClient:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fake_upstream import FakeReactor, FakeSupervisor, Script
+from fake_upstream import FakeReactor, FakeSupervisor, Json, Script
 
 from metamcp.config.model import EndpointSpec, GatewayConfig, NamespaceSpec, ServerSpec
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.gateway.catalog import Catalog
-from metamcp.gateway.interface import Reply
+from metamcp.gateway.interface import Is, Outbound, Reply
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.router import Router
 from metamcp.gateway.subscriptions import Subscriptions
@@ -19,6 +20,52 @@ from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
 
 NOW = 1_800_000_000.0
+
+
+class Got:
+    """Everything that one request was answered with."""
+
+    def __init__(self) -> None:
+        self.items: list[Outbound] = []
+        self.reply = Reply(self.items.append)
+
+    @property
+    def final(self) -> Outbound:
+        assert [item.final for item in self.items].count(True) == 1 and self.items[-1].final
+        return self.items[-1]
+
+    @property
+    def answer(self) -> Json:
+        found: Json = json.loads(self.final.data)
+        return found
+
+    @property
+    def result(self) -> Json:
+        assert "result" in self.answer, self.answer
+        found: Json = self.answer["result"]
+        return found
+
+    @property
+    def error(self) -> Json:
+        assert "error" in self.answer, self.answer
+        found: Json = self.answer["error"]
+        return found
+
+    @property
+    def events(self) -> list[Json]:
+        return [json.loads(item.data) for item in self.items if item.kind == Is.EVENT]
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [item.data for item in self.items if item.kind in (Is.EVENT, Is.ANSWER, Is.FAILED)]
+
+    @property
+    def kinds(self) -> list[int]:
+        return [item.kind for item in self.items]
+
+    @property
+    def session(self) -> str:
+        return next(item.session for item in self.items if item.session)
 
 
 class Upstream:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from fake_upstream import FakeChild, Json, ScriptedServer, tool
-from stateless_client import META, Got, StatelessClient, in_flight
-from wiring import Gateway
+from stateless_client import META, StatelessClient, in_flight
+from wiring import Gateway, Got
 
 from metamcp.config.model import EndpointSpec, ServerSpec
 from metamcp.gateway import bridged

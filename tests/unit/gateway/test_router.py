@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from fake_upstream import FakeChild, Json, ScriptedServer, tool
-from wiring import Gateway
+from wiring import Gateway, Got
 
 from metamcp.config.model import EndpointSpec, ServerSpec
-from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Outbound, Post, Reply, Request
+from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Post, Reply, Request
 from metamcp.gateway.relay import QUESTION_SECONDS
 from metamcp.gateway.router import SETTLE_SECONDS
 
@@ -20,32 +19,6 @@ ENDPOINTS = {
     "dev": EndpointSpec("dev", "all"), "other": EndpointSpec("other", "all"),
     "locked": EndpointSpec("locked", "all", auth="api-key"),
 }
-
-
-class Got:
-    """Everything that one request was answered with."""
-
-    def __init__(self) -> None:
-        self.items: list[Outbound] = []
-        self.reply = Reply(self.items.append)
-
-    @property
-    def final(self) -> Outbound:
-        assert [item.final for item in self.items].count(True) == 1 and self.items[-1].final
-        return self.items[-1]
-
-    @property
-    def answer(self) -> Json:
-        found: Json = json.loads(self.final.data)
-        return found
-
-    @property
-    def events(self) -> list[Json]:
-        return [json.loads(item.data) for item in self.items if item.kind == Is.EVENT]
-
-    @property
-    def session(self) -> str:
-        return next(item.session for item in self.items if item.session)
 
 
 class Gate(Gateway):
