@@ -245,5 +245,16 @@ class ScriptedServer:
             child.result(message["id"], result)
 
 
+class ModernServer(ScriptedServer):
+    """Answers ``server/discover`` and lists; everything else is left to the test."""
+
+    def __call__(self, child: FakeChild, message: Json) -> None:
+        if message.get("method") == "server/discover":
+            found = {"supportedVersions": ["2026-07-28"], "capabilities": self.capabilities}
+            child.result(message["id"], found | self.says)
+        else:
+            super().__call__(child, message)
+
+
 def tool(name: str, **more: object) -> Json:
     return {"name": name, "inputSchema": {"type": "object"}} | more

@@ -25,8 +25,8 @@ class StatelessClient:
         envelope = {f"{META}protocolVersion": "2026-07-28", f"{META}clientCapabilities": self.capabilities}
         if log:
             envelope[f"{META}logLevel"] = log
-        payload = json.dumps(params | {"_meta": envelope | (meta or {})}).encode()
         headers = params.pop("headers", {})
+        payload = json.dumps(params | {"_meta": envelope | (meta or {})}).encode()
         got = Got()
         self.gate.router.open(
             Stateless(self.client, method, json.dumps(identifier).encode(), payload, headers), got.reply

@@ -140,7 +140,7 @@ class Subscriptions(Listener):
         params = envelope.wrap({"notifications": Raw(jsonrpc.encode(wanted))}, b"{}", OWN_INFO, "")
 
         def over(_result: bytes | None, error: bytes | MetaMCPError | None) -> None:
-            if error is not None and connection.alive:
+            if error is not None and not isinstance(error, MetaMCPError):
                 _log.warning("listen-refused", extra=logs.fields(server=connection.spec.name))
 
         wishes.listening = UpstreamCall("subscriptions/listen", params, over, endless=True)

@@ -183,7 +183,8 @@ class UpstreamPool:
             del server.connections[key]
         ended = connection.child.exit
         self._supervisor.gone(connection.child)
-        if ended is not None and not connection.unneeded:
+        # Also the start of an instance that was only to be probed may fail for a reason that holds for all.
+        if ended is not None and (not connection.unneeded or connection.child.error is not None):
             self._count_failure(server, connection)
         elif connection.started_well:
             server.failures = 0

@@ -353,6 +353,12 @@ def test_the_end_of_a_probed_instance_speaks_against_nobody(house: House) -> Non
     assert house.lease("s").alive
 
 
+def test_a_probe_that_policy_refuses_shows_what_holds_for_every_start(house: House) -> None:
+    house.lease(PROBE)
+    house.child.fail(RefusedByPolicy("not allowed", rule="image-allowlist"))
+    assert house.view().state is ServerState.FATAL
+
+
 # --- what is shown -----------------------------------------------------------------------------------------
 
 
