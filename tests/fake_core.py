@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from fake_upstream import HELLO, FakeChild, ScriptedServer
-from wiring import Gateway, Got
+from wiring import Gateway, Got, stream_name
 
 from metamcp.config.model import EndpointSpec, ServerSpec
 from metamcp.gateway.interface import Client, Listen, OpenSse, Post, Request
@@ -60,7 +60,7 @@ class WireClient:
         message = jsonrpc.parse(body)
         payload = body if message.kind == "response" else bytes(message.params)
         got = self._core.open(
-            Post(self.identity, message.kind, message.method or "", bytes(message.id), payload)
+            Post(self.identity, message.kind, message.method or "", bytes(message.id), payload, stream_name())
         )
         self._posts.append(got)
         return got

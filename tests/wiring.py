@@ -20,6 +20,12 @@ from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
 
 NOW = 1_800_000_000.0
+_streams = itertools.count(1)
+
+
+def stream_name() -> str:
+    """As the web tier names the stream of a POST whose client takes events."""
+    return f"stream-{next(_streams)}"
 
 
 class Got:

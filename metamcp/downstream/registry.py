@@ -40,7 +40,7 @@ class SessionRegistry:
         """A new session. Raises AtCapacity when there are too many and none of them is idle."""
         if len(self._sessions) >= MAX_SESSIONS:
             self._evict()
-        session = ClientSession(new_id(), endpoint, principal, transport, self._clock())
+        session = ClientSession(new_id(), endpoint, principal, transport, self._clock)
         self._sessions[session.id] = session
         _log.info(
             "session-opened",
@@ -74,6 +74,7 @@ class SessionRegistry:
         now = self._clock()
         for session in self.sessions:
             session.expire(now, SessionUnknown("the client did not answer in time"))
+            session.window.sweep()
             if not session.busy and now - session.last_used >= IDLE_SECONDS:
                 self.close(session, "idle")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from metamcp.downstream.streams import Window
 from metamcp.errors import MetaMCPError
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Message
@@ -25,8 +26,17 @@ _MAX_STREAMS = 4  # GET streams of one session; the oldest ends when another one
 _BACKLOG_MESSAGES, _BACKLOG_BYTES = 200, 1024 * 1024
 
 
+class Call(Protocol):
+    """The stream of a request that is being worked on. ``reachable``: what is said there reaches the client."""
+
+    @property
+    def reachable(self) -> bool: ...
+
+    def event(self, data: bytes) -> None: ...
+
+
 class Sink(Protocol):
-    """Where messages for one client leave."""
+    """A standing stream, for what belongs to no request."""
 
     def event(self, data: bytes) -> None: ...
 
@@ -44,7 +54,9 @@ class Question:
 class ClientSession:
     """Owned by the reactor's thread. ``id`` is a secret of its client; show ``short_id`` to others."""
 
-    def __init__(self, identifier: str, endpoint: str, principal: str, transport: Transport, now: float) -> None:
+    def __init__(
+        self, identifier: str, endpoint: str, principal: str, transport: Transport, clock: Callable[[], float]
+    ) -> None:
         self.id = identifier
         self.endpoint = endpoint
         self.principal = principal
@@ -52,10 +64,11 @@ class ClientSession:
         self.hello = b""
         self.revision = ""
         self.log_level = ""
-        self.since = self.last_used = now
+        self.since = self.last_used = clock()
         self.closed = ""  # the reason, once closed
         self.streams: list[Sink] = []
-        self.calls: list[Sink] = []
+        self.calls: list[Call] = []
+        self.window = Window(clock)
         self._peer: Peer[Question, Callable[[jsonrpc.JsonObject], None]] = Peer()
         self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
@@ -105,7 +118,7 @@ class ClientSession:
             self._backlog_bytes -= len(self._backlog.popleft())
 
     def ask(
-        self, method: str, params: bytes, on_answer: Answered, deadline: float, stream: Sink | None = None
+        self, method: str, params: bytes, on_answer: Answered, deadline: float, stream: Call | None = None
     ) -> int | None:
         """Send a request of a server, on ``stream`` if it is known to belong there; its id, or None when no stream
         can carry it now."""
@@ -158,7 +171,9 @@ class ClientSession:
         for stream in streams:
             stream.end(reason)
 
-    def _sink(self, related: bool) -> Sink | None:
-        if self.calls and related:
-            return self.calls[-1]
+    def _sink(self, related: bool) -> Call | Sink | None:
+        if related:
+            for call in reversed(self.calls):
+                if call.reachable:
+                    return call
         return self.streams[-1] if self.streams else None

@@ -36,13 +36,16 @@ class Post(msgspec.Struct, frozen=True, array_like=True, tag=1):
     method: str
     id: bytes
     payload: bytes
-    events: bool = True  # the client takes server-sent events as the response to this POST
+    stream: str = ""  # the name of the stream that answers, unique in its session; "" when its client takes JSON only
 
 
 class Listen(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """GET of Streamable HTTP: messages of the session that belong to no call."""
+    """GET of Streamable HTTP: messages of the session that belong to no call, or, behind ``last_event_id``, what
+    became of a stream whose connection was lost. ``stream`` names the new one."""
 
     client: Client
+    stream: str = ""
+    last_event_id: str = ""
 
 
 class OpenSse(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -77,7 +80,17 @@ class Stateless(msgspec.Struct, frozen=True, array_like=True, tag=6):
     headers: dict[str, str]
 
 
-Request = Post | Listen | OpenSse | Delete | Ask | Stateless
+class Batch(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Several messages at once (2025-03-26). ``refused`` are the error responses to those that were none; ``stream``
+    as in ``Post``."""
+
+    client: Client
+    posts: list[Post]
+    refused: list[bytes]
+    stream: str = ""
+
+
+Request = Post | Listen | OpenSse | Delete | Ask | Stateless | Batch
 
 
 class Is(IntEnum):
@@ -92,12 +105,14 @@ class Is(IntEnum):
 
 
 class Outbound(msgspec.Struct, frozen=True, array_like=True):
-    """``data`` is a whole JSON-RPC message, or the JSON of an ``Ask``."""
+    """``data`` is a whole JSON-RPC message, the JSON of an ``Ask``, or for OPENED the name of the stream that goes on.
+    ``number``: of the event within its stream; 0 when it cannot be resumed behind it."""
 
     kind: int
     data: bytes = b""
     status: int = 200
     session: str = ""
+    number: int = 0
 
     @property
     def final(self) -> bool:
@@ -126,27 +141,26 @@ class Gateway(Protocol):
 
 
 class Reply:
-    """The gateway's end of one request; it is a ``Sink`` of the session. Owned by the reactor's thread.
+    """The gateway's end of one request; it carries a ``Stream`` of a session. Owned by the reactor's thread.
 
     After the final item, and after ``closed`` by the web tier, everything is dropped: an answer is given once.
     """
 
-    __slots__ = ("_deliver", "done", "on_closed", "takes_events")
+    __slots__ = ("_deliver", "done", "on_closed")
 
     def __init__(self, deliver: Callable[[Outbound], None]) -> None:
         self._deliver = deliver
         self.done = False
         self.on_closed: Callable[[], None] | None = None
-        self.takes_events = True  # False: what is no answer would not reach the client
 
-    def event(self, data: bytes) -> None:
-        self._send(Outbound(Is.EVENT, data))
+    def event(self, data: bytes, number: int = 0) -> None:
+        self._send(Outbound(Is.EVENT, data, 200, "", number))
 
-    def opened(self, session: str) -> None:
-        self._send(Outbound(Is.OPENED, b"", 200, session))
+    def opened(self, session: str, stream: str = "") -> None:
+        self._send(Outbound(Is.OPENED, stream.encode(), 200, session))
 
-    def answer(self, data: bytes, session: str = "", status: int = 200) -> None:
-        self._send(Outbound(Is.ANSWER, data, status, session))
+    def answer(self, data: bytes, session: str = "", status: int = 200, number: int = 0) -> None:
+        self._send(Outbound(Is.ANSWER, data, status, session, number))
 
     def accepted(self) -> None:
         self._send(Outbound(Is.ACCEPTED, b"", 202))

@@ -11,6 +11,7 @@ from metamcp.concurrency.reactor import Reactor
 from metamcp.config.model import EndpointSpec, GatewayConfig
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.downstream.session import ClientSession
+from metamcp.downstream.streams import Stream, parse_event_id
 from metamcp.errors import (
     EndpointUnknown,
     InvalidParams,
@@ -21,19 +22,21 @@ from metamcp.errors import (
     Unauthorized,
 )
 from metamcp.gateway.addressing import address
+from metamcp.gateway.batch import Collected
+from metamcp.gateway.batch import check as check_batch
 from metamcp.gateway.bridged import HeldCalls
 from metamcp.gateway.catalog import KINDS, Catalog, Kind
 from metamcp.gateway.forwarding import Forwarding
-from metamcp.gateway.interface import Ask, Client, Delete, Listen, OpenSse, Post, Reply, Request, Stateless
+from metamcp.gateway.interface import Ask, Batch, Client, Delete, Listen, OpenSse, Post, Reply, Request, Stateless
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.relay import Relay, requested_version, tell_level
 from metamcp.gateway.stateless import StatelessMethods, server_info
 from metamcp.gateway.subscriptions import Subscriptions
-from metamcp.gateway.turn import SessionTurn
+from metamcp.gateway.turn import SessionTurn, Way
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Raw
-from metamcp.protocol.versions import negotiate
+from metamcp.protocol.versions import HANDSHAKE, negotiate
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import SHARED, UpstreamPool
 
@@ -122,10 +125,12 @@ class Router:
             self._stateless.open(request, self._namespaces[endpoint.namespace], reply)
         elif isinstance(request, Post):
             self._post(request, endpoint, reply)
+        elif isinstance(request, Batch):
+            self._batch(request, endpoint, reply)
         elif isinstance(request, OpenSse):
             self._open_sse(request.client, reply)
         elif isinstance(request, Listen):
-            self._listen(self._session(request.client), reply)
+            self._listen(request, self._session(request.client), reply)
         elif isinstance(request, Delete):
             self._registry.close(self._session(request.client), "the client ended it")
             reply.accepted()
@@ -176,10 +181,34 @@ class Router:
         reply.opened(session.id)
         session.attach(reply)
 
-    def _listen(self, session: ClientSession, reply: Reply) -> None:
-        reply.on_closed = lambda: session.detach(reply)
-        reply.opened(session.id)
-        session.attach(reply)
+    def _listen(self, listen: Listen, session: ClientSession, reply: Reply) -> None:
+        """A new stream, or the lost one that ``Last-Event-ID`` names; of one that is not kept (any more) the client
+        gets at least what comes from now on."""
+        seen = parse_event_id(listen.last_event_id)
+        stream = session.window.find(seen[0]) if seen else None
+        if stream is None or seen is None:
+            stream = Stream(listen.stream, reply, session.window, resumable=_primes(session))
+            reply.opened(session.id, stream.name)
+            self._carry(session, stream, reply, standing=True)
+            session.attach(stream)
+            return
+        standing = stream not in session.calls and not stream.ended
+        reply.opened(session.id, stream.name)
+        self._carry(session, stream, reply, standing)
+        stream.resume(reply, seen[1])
+        if standing:
+            session.detach(stream)  # its former connection may not have been lost yet
+            session.attach(stream)
+
+    def _carry(self, session: ClientSession, stream: Stream, reply: Reply, standing: bool = False) -> None:
+        """``standing``: the stream of a GET. That its connection is lost ends no stream (Resumability)."""
+
+        def lost() -> None:
+            stream.lost(reply)
+            if standing and not stream.carried:
+                session.detach(stream)
+
+        reply.on_closed = lost
 
     # --- messages --------------------------------------------------------------------------------------
 
@@ -189,20 +218,61 @@ class Router:
             session = self._registry.create(post.client.endpoint, post.client.principal, "http")
         else:
             session = self._session(post.client)
-        if post.kind == "request":
-            self._request(session, endpoint, post, reply)
-        elif post.kind == "notification":
+        if post.kind != "request":
             reply.accepted()
-            if handler := self._notifications.get(post.method):
-                handler(session, post.payload)
-        else:
+            self._tell(session, post)
+            return
+        way = self._way(session, post.stream, reply)
+        turn = self._begin(session, endpoint, post, way)
+        if way is None:
             reply.accepted()
-            session.answer(jsonrpc.parse(post.payload))
+        self._handle(turn, post)
 
-    def _request(self, session: ClientSession, endpoint: EndpointSpec, post: Post, reply: Reply) -> None:
-        reply.takes_events = post.events
-        turn = SessionTurn(session, self._namespaces[endpoint.namespace], post.id, reply)
+    def _batch(self, batch: Batch, endpoint: EndpointSpec, reply: Reply) -> None:
+        session = self._session(batch.client)
+        check_batch(batch, session.revision)
+        requests = sum(post.kind == "request" for post in batch.posts)
+        way = self._way(session, batch.stream, reply) if requests or batch.refused else None
+        if way is None:
+            reply.accepted()
+        collected = Collected(way or session, requests, batch.refused)
+        for post in batch.posts:
+            if post.kind == "request":
+                self._part(session, endpoint, post, collected)
+            else:
+                self._tell(session, post)
+
+    def _part(self, session: ClientSession, endpoint: EndpointSpec, post: Post, collected: Collected) -> None:
+        part = collected.part()
+        try:
+            turn = self._begin(session, endpoint, post, part)
+        except InvalidRequest as twice:
+            part.answer(jsonrpc.error_response(post.id, twice.as_jsonrpc()))
+        else:
+            self._handle(turn, post)
+
+    def _way(self, session: ClientSession, name: str, reply: Reply) -> Stream | None:
+        """How a request is answered; None for HTTP+SSE, where everything leaves on the session's one stream."""
+        if session.transport == "sse":
+            return None
+        stream = Stream(name, reply, session.window, takes_events=bool(name), resumable=_primes(session))
+        self._carry(session, stream, reply)
+        return stream
+
+    def _tell(self, session: ClientSession, post: Post) -> None:
+        """A notification or a response of the client; nothing answers it."""
+        if post.kind == "response":
+            session.answer(jsonrpc.parse(post.payload))
+        elif handler := self._notifications.get(post.method):
+            handler(session, post.payload)
+
+    def _begin(self, session: ClientSession, endpoint: EndpointSpec, post: Post, way: Way | None) -> SessionTurn:
+        """Raises InvalidRequest for an id that is in flight already."""
+        turn = SessionTurn(session, self._namespaces[endpoint.namespace], post.id, way)
         turn.begin()
+        return turn
+
+    def _handle(self, turn: SessionTurn, post: Post) -> None:
         try:
             if post.method == "initialize":
                 self._initialize(turn, post.payload)
@@ -294,6 +364,10 @@ class Router:
         for connection in self._pool.of_session(session.id):
             tell_level(connection, session.log_level)
         turn.result(b"{}")
+
+
+def _primes(session: ClientSession) -> bool:
+    return session.revision in HANDSHAKE and HANDSHAKE[session.revision].priming
 
 
 def _initialize_result(version: str, namespace: Namespace) -> bytes:

@@ -29,39 +29,48 @@ class Turn(Protocol):
     def error(self, error: bytes | MetaMCPError) -> None: ...
 
 
-class SessionTurn:
-    """A request within a session of the handshake era. For HTTP+SSE its POST was already answered with 202."""
+class Way(Protocol):
+    """How a request of Streamable HTTP is answered: a ``Stream``, or a part of a batch's."""
 
-    def __init__(self, session: ClientSession, namespace: Namespace, identifier: bytes, reply: Reply) -> None:
+    @property
+    def reachable(self) -> bool:
+        """What is no answer reaches the client, too."""
+
+    def event(self, data: bytes) -> None: ...
+
+    def answer(self, data: bytes, session: str = "") -> None: ...
+
+
+class SessionTurn:
+    """A request within a session of the handshake era. ``way`` is None for HTTP+SSE, where everything leaves on the
+    session's one stream."""
+
+    def __init__(self, session: ClientSession, namespace: Namespace, identifier: bytes, way: Way | None) -> None:
         self.session = session
         self.namespace = namespace
         self.id = identifier
-        self.reply = reply
+        self.way = way
         self.cancel: Callable[[JsonObject], None] | None = None
 
     def begin(self) -> None:
         """Raises InvalidRequest when the client's id is in flight already."""
         self.session.begin(self.id, self.cancelled)
-        if self.session.transport == "http":
-            if self.reply.takes_events:
-                self.session.calls.append(self.reply)
-            self.reply.on_closed = self._leave_stream
-        else:
-            self.reply.accepted()
+        if self.way is not None:
+            self.session.calls.append(self.way)
 
     def cancelled(self, params: JsonObject) -> None:
         if self.cancel is not None:
             self.cancel(params)
 
     def event(self, data: bytes) -> None:
-        if self.session.transport == "http":
-            self.reply.event(data)
+        if self.way is not None:
+            self.way.event(data)
         else:
             self.session.send(data)
 
     def ask(self, method: str, params: bytes, on_answer: Answered, deadline: float) -> bool:
         """Ask the client on this request's own stream; False when that cannot be."""
-        stream = self.reply if self.session.transport == "http" and self.reply.takes_events else None
+        stream = self.way if self.way is not None and self.way.reachable else None
         return self.session.ask(method, params, on_answer, deadline, stream) is not None
 
     def result(self, result: bytes, opened: str = "") -> None:
@@ -69,7 +78,7 @@ class SessionTurn:
         self._finish(jsonrpc.result_response(self.id, result), opened)
 
     def error(self, error: bytes | MetaMCPError) -> None:
-        if isinstance(error, Cancelled) and self.session.transport == "sse":
+        if isinstance(error, Cancelled) and self.way is None:
             # Nobody waits, and no POST stream has to be ended (Cancellation: no response is sent).
             self.session.finish(self.id)
             return
@@ -77,15 +86,12 @@ class SessionTurn:
 
     def _finish(self, response: bytes, opened: str = "") -> None:
         self.session.finish(self.id)
-        self._leave_stream()
-        if self.session.transport == "http":
-            self.reply.answer(response, opened)
-        else:
+        if self.way is None:
             self.session.send(response)
-
-    def _leave_stream(self) -> None:
-        if self.reply in self.session.calls:
-            self.session.calls.remove(self.reply)
+            return
+        if self.way in self.session.calls:
+            self.session.calls.remove(self.way)
+        self.way.answer(response, opened)
 
 
 class StatelessTurn:

@@ -299,7 +299,8 @@ class UpstreamConnection:
             self.child.stop(f"it wrote {error}; the limit is {MAX_LINE}")
             return
         for line in lines:
-            self._on_line(line)
+            for message in _messages(line):
+                self._on_line(message)
 
     def _on_line(self, line: bytes) -> None:
         try:
@@ -432,6 +433,16 @@ class UpstreamConnection:
         return ServerDied(
             f"{text}\n{stderr}".rstrip(), server=name, exitCode=ended.code, signal=ended.signal, stderr=stderr or None
         )
+
+
+def _messages(line: bytes) -> list[bytes]:
+    """Servers of 2025-03-26 may write several messages as one array (Base Protocol, Batching)."""
+    if line[:1] != b"[":
+        return [line]
+    try:
+        return [bytes(message) for message in jsonrpc.decode_array(line, "a batch")]
+    except InvalidParams:
+        return [line]  # a log line, most likely
 
 
 def progress_token(params: JsonObject) -> bytes:

@@ -7,9 +7,9 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request
 
 from metamcp.errors import InvalidRequest
-from metamcp.gateway.interface import Client, OpenSse, Outbound, Post
-from metamcp.protocol import http_rules, jsonrpc, sse
-from metamcp.web import streaming
+from metamcp.gateway.interface import Client, OpenSse, Outbound
+from metamcp.protocol import http_rules, sse
+from metamcp.web import messages, streaming
 from metamcp.web.auth import principal
 from metamcp.web.state import web_state
 
@@ -39,13 +39,9 @@ def message(endpoint: str) -> Response:
     session = request.args.get("sessionId") or request.args.get("session_id")
     if not session:
         raise InvalidRequest("the query parameter sessionId is missing")
-    body = request.get_data(cache=False)
-    parsed = jsonrpc.parse(body)
-    payload = body if parsed.kind == "response" else bytes(parsed.params)
+    parts = messages.read(request.get_data(cache=False))
     client = Client(endpoint, principal(), "sse", session)
-    exchange = web_state().gateway.exchange(
-        Post(client, parsed.kind, parsed.method or "", bytes(parsed.id), payload)
-    )
+    exchange = web_state().gateway.exchange(parts.request(client, ""))
     response = streaming.answer(exchange, http_rules.Accepts(json=True, sse=False))
     if response.status_code == 202:
         response.set_data(b"Accepted")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -13,12 +15,18 @@ _KEY = "metamcp"
 
 
 class OpenStreams:
-    """The long-lived streams of this worker. A worker that is told to end must end them itself: gunicorn would
-    wait its whole graceful timeout for them, and their clients would learn of it last."""
+    """The streams of this worker: their names, and those that live long. A worker that is told to end must end them
+    itself: gunicorn would wait its whole graceful timeout for them, and their clients would learn of it last."""
 
     def __init__(self) -> None:
         self._streams: set[Exchange] = set()
+        self._prefix = secrets.token_hex(4)  # two workers, or a worker and its successor, must not use one name twice
+        self._serial = itertools.count(1)
         self.draining = False
+
+    def name(self) -> str:
+        """For a stream that may be resumed, also through another worker."""
+        return f"{self._prefix}-{next(self._serial)}"
 
     def add(self, stream: Exchange) -> None:
         self._streams.add(stream)

@@ -10,7 +10,7 @@ from werkzeug.exceptions import MethodNotAllowed
 
 from metamcp.errors import SupervisorAway
 from metamcp.gateway.interface import Client, Exchange, Is, Outbound, Stateless, failure
-from metamcp.protocol import envelope, jsonrpc, ladder, sse
+from metamcp.protocol import envelope, jsonrpc, ladder
 from metamcp.protocol.headers import Headers
 from metamcp.protocol.http_rules import JSON
 from metamcp.protocol.ladder import Asked, Refused, Told
@@ -77,7 +77,7 @@ def _answer(exchange: Exchange, asked: Asked) -> Response:
             return whole
     # Streams that may last for ever are ended with their worker, others get their answer.
     streams = web_state().streams if asked.method == ladder.LISTEN else None
-    return streaming.events(streaming.Stream(exchange, first, heartbeat, sse.event, streams=streams))
+    return streaming.events(streaming.Stream(exchange, first, heartbeat, streaming.Resumable().encode, streams=streams))
 
 
 def _whole(final: Outbound, asked: Asked) -> Response | None:

@@ -9,9 +9,10 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from metamcp.errors import InvalidRequest
-from metamcp.gateway.interface import Client, Delete, Listen, Post
-from metamcp.protocol import http_rules, jsonrpc
-from metamcp.web import stateless, streaming
+from metamcp.gateway.interface import Client, Delete, Listen, Outbound
+from metamcp.protocol import http_rules
+from metamcp.protocol.versions import HANDSHAKE
+from metamcp.web import messages, stateless, streaming
 from metamcp.web.auth import principal
 from metamcp.web.state import web_state
 
@@ -27,16 +28,14 @@ def post(endpoint: str) -> Response:
         return stateless.post(endpoint, body)
     accepts = http_rules.accepts(request.headers.get("Accept"))
     http_rules.require_json(request.headers.get("Content-Type"))
-    message = jsonrpc.parse(body)
-    opening = message.method == "initialize"
-    client = _client(endpoint, session_required=not opening)
+    parts = messages.read(body)
+    opening = any(message.method == "initialize" for message in parts.messages)
+    client = _client(endpoint, session_required=not opening or parts.batch)
     if not opening:
         http_rules.check_version(client.revision)
-    payload = body if message.kind == "response" else bytes(message.params)
-    exchange = web_state().gateway.exchange(
-        Post(client, message.kind, message.method or "", bytes(message.id), payload, accepts.sse)
-    )
-    return streaming.answer(exchange, accepts)
+    resumable = _resumable(client, accepts)
+    exchange = web_state().gateway.exchange(parts.request(client, resumable.name))
+    return streaming.answer(exchange, accepts, resumable)
 
 
 @blueprint.get("/metamcp/<endpoint>/mcp", strict_slashes=False)
@@ -51,7 +50,14 @@ def listen(endpoint: str) -> Response:
         raise MethodNotAllowed(["POST", "DELETE"], f"GET opens a stream: Accept must contain {http_rules.SSE}")
     client = _client(endpoint, session_required=True)
     http_rules.check_version(client.revision)
-    return streaming.stream(web_state().gateway.exchange(Listen(client)), lambda _opened: b": open\n\n")
+    resumable = _resumable(client, http_rules.Accepts(json=False, sse=True))
+    listening = Listen(client, resumable.name, request.headers.get("Last-Event-ID", ""))
+
+    def greeting(opened: Outbound) -> bytes:
+        fresh = opened.data.decode() == resumable.name
+        return (resumable.opening if fresh else b"") or b": open\n\n"
+
+    return streaming.stream(web_state().gateway.exchange(listening), greeting)
 
 
 @blueprint.delete("/metamcp/<endpoint>/mcp", strict_slashes=False)
@@ -64,6 +70,12 @@ def delete(endpoint: str) -> Response:
     if response.status_code == 202:
         response.status_code = 200
     return response
+
+
+def _resumable(client: Client, accepts: http_rules.Accepts) -> streaming.Resumable:
+    revision = HANDSHAKE.get(client.revision)
+    name = web_state().streams.name() if accepts.sse else ""
+    return streaming.Resumable(name, primes=revision is not None and revision.priming)
 
 
 def _client(endpoint: str, session_required: bool) -> Client:

@@ -6,6 +6,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from flask import Response, request
 
@@ -28,7 +29,22 @@ def json_response(outbound: Outbound) -> Response:
     return response
 
 
-def answer(exchange: Exchange, accepts: Accepts) -> Response:
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """What a stream of Streamable HTTP is called, and whether its client knows the priming event."""
+
+    name: str = ""
+    primes: bool = False
+
+    def encode(self, item: Outbound) -> bytes:
+        return sse.event(item.data, event_id=f"{self.name}:{item.number}" if item.number else "")
+
+    @property
+    def opening(self) -> bytes:
+        return sse.priming(f"{self.name}:0") if self.primes else b""
+
+
+def answer(exchange: Exchange, accepts: Accepts, resumable: Resumable = Resumable()) -> Response:
     """The response to a POST. One JSON body when the answer comes first; server-sent events when a notification
     comes first, or nothing for one heartbeat. A client that takes only JSON waits for the final item."""
     heartbeat = web_state().heartbeat
@@ -38,7 +54,7 @@ def answer(exchange: Exchange, accepts: Accepts) -> Response:
     if first is not None and first.final and (accepts.json or first.kind != Is.ANSWER):
         exchange.close()
         return Response(status=202) if first.kind == Is.ACCEPTED else json_response(first)
-    response = events(Stream(exchange, first, heartbeat, sse.event))
+    response = events(Stream(exchange, first, heartbeat, resumable.encode, resumable.opening))
     if first is not None and first.session:
         response.headers[SESSION_HEADER] = first.session
     return response
@@ -59,8 +75,8 @@ def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Respons
         if first is None or first.kind != Is.FAILED:
             raise SupervisorAway("the stream could not be opened; try again")
         return json_response(first)
-    opened = Outbound(Is.EVENT, greeting(first))
-    body = Stream(exchange, opened, state.heartbeat, sse.event, raw_first=True, streams=state.streams)
+    resumable = Resumable(first.data.decode())
+    body = Stream(exchange, None, state.heartbeat, resumable.encode, greeting(first), streams=state.streams)
     body.watch(request.environ.get("gunicorn.sock"))
     response = events(body)
     # The connection ends with the stream: a socket that is watched for its end cannot serve a next request.
@@ -74,22 +90,24 @@ def events(body: Stream) -> Response:
 
 
 class Stream:
-    """A response body: iterated by the WSGI server, closed by it when the client is gone."""
+    """A response body: iterated by the WSGI server, closed by it when the client is gone. ``opening`` goes out at once,
+    then ``first`` and what follows it; None for ``first`` is the silence that made it a stream, unless there is an
+    opening."""
 
     def __init__(
         self,
         exchange: Exchange,
         first: Outbound | None,
         heartbeat: float,
-        encode: Callable[[bytes], bytes],
-        raw_first: bool = False,
+        encode: Callable[[Outbound], bytes],
+        opening: bytes = b"",
         streams: OpenStreams | None = None,
     ) -> None:
         self._exchange = exchange
         self._first = first
         self._heartbeat = heartbeat
         self._encode = encode
-        self._raw_first = raw_first
+        self._opening = opening
         self._streams = streams
         self._done = threading.Event()
         if streams is not None:
@@ -97,14 +115,14 @@ class Stream:
 
     def __iter__(self) -> Iterator[bytes]:
         item = self._first
-        if item is not None and self._raw_first:
-            yield item.data
-            item = self._exchange.next(self._heartbeat)
+        if self._opening:
+            yield self._opening
+            item = item or self._exchange.next(self._heartbeat)
         while True:
             if item is None:
                 yield sse.HEARTBEAT
             elif item.kind in (Is.EVENT, Is.ANSWER, Is.FAILED):
-                yield self._encode(item.data)
+                yield self._encode(item)
             if item is not None and item.final:
                 return
             item = self._exchange.next(self._heartbeat)

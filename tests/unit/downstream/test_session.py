@@ -12,6 +12,8 @@ GONE = SessionUnknown("gone")
 
 
 class Sink:
+    reachable = True
+
     def __init__(self) -> None:
         self.events: list[bytes] = []
         self.ended = ""
@@ -25,7 +27,7 @@ class Sink:
 
 @pytest.fixture
 def session() -> ClientSession:
-    return ClientSession("id-of-session", "endpoint", "principal", "http", 0.0)
+    return ClientSession("id-of-session", "endpoint", "principal", "http", lambda: 0.0)
 
 
 def test_message_without_a_stream_waits_for_the_next_one(session: ClientSession) -> None:
@@ -34,6 +36,30 @@ def test_message_without_a_stream_waits_for_the_next_one(session: ClientSession)
     session.attach(stream)
     session.send(b"late")
     assert stream.events == [b"early", b"late"]
+
+
+def test_a_related_message_goes_to_the_newest_call_that_can_be_reached(session: ClientSession) -> None:
+    old, new, standing = Sink(), Sink(), Sink()
+    new.reachable = False
+    session.calls += [old, new]
+    session.attach(standing)
+    session.send(b"1", related=True)
+    old.reachable = False
+    session.send(b"2", related=True)
+    assert (old.events, new.events, standing.events) == ([b"1"], [], [b"2"])
+
+
+def test_a_withdrawn_question_is_told_to_the_client_and_not_answered(session: ClientSession) -> None:
+    stream = Sink()
+    session.attach(stream)
+    answers: list[object] = []
+    asked = session.ask("roots/list", b"", lambda *answer: answers.append(answer), 1.0)
+    assert asked is not None
+    for _ in range(2):
+        session.withdraw(asked)
+    assert json.loads(stream.events[-1])["params"] == {"requestId": asked} and len(stream.events) == 2
+    session.answer(jsonrpc.parse(b'{"jsonrpc":"2.0","id":%d,"result":{}}' % asked))
+    assert answers == []
 
 
 def test_what_waits_is_bounded_and_the_oldest_gives_way(session: ClientSession) -> None:

@@ -192,14 +192,14 @@ def test_roots_are_refused_at_once_for_a_client_that_has_none(
 def json_only(core: Core) -> Client:
     """A client that takes only JSON, with roots and without a stream of its own."""
     opening = Client("dev", "anonymous", "http")
-    got = core.open(Post(opening, "request", "initialize", b"0", ROOTS, events=False))
+    got = core.open(Post(opening, "request", "initialize", b"0", ROOTS))
     return Client("dev", "anonymous", "http", next(item.session for item in got.items if item.session))
 
 
 def test_client_that_takes_only_json_is_not_asked_where_it_cannot_hear() -> None:
     core = Core(OWN, tools())
     client = json_only(core)
-    got = core.open(Post(client, "request", "tools/call", b"1", b'{"name":"s__t"}', events=False))
+    got = core.open(Post(client, "request", "tools/call", b"1", b'{"name":"s__t"}'))
     child = core.child("s")
     assert ask_roots(child)["error"]["code"] == -32601
     child.result(child.sent("tools/call")[0]["id"], {})
@@ -209,7 +209,7 @@ def test_client_that_takes_only_json_is_not_asked_where_it_cannot_hear() -> None
 def test_client_that_takes_only_json_is_asked_on_its_stream_if_it_has_one() -> None:
     core = Core(OWN, tools())
     client = WireClient(core, "http", ROOTS)
-    got = core.open(Post(client.identity, "request", "tools/call", b"1", b'{"name":"s__t"}', events=False))
+    got = core.open(Post(client.identity, "request", "tools/call", b"1", b'{"name":"s__t"}'))
     core.child("s").say(jsonrpc.request(b'"r"', "roots/list", b""))
     assert got.messages == []
     (question,) = client.heard

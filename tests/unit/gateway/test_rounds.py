@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_upstream import FakeChild, Json, ModernServer, tool
 from stateless_client import META, in_flight
-from wiring import Gateway, Got
+from wiring import Gateway, Got, stream_name
 
 from metamcp.config.model import EndpointSpec, ServerSpec
 from metamcp.gateway.interface import Client, Listen, OpenSse, Post
@@ -51,7 +51,8 @@ class House(Gateway):
 
     def post(self, kind: Any, method: str, params: Any, identifier: bytes = b"7") -> Got:
         got = Got()
-        self.router.open(Post(self.client, kind, method, identifier, json.dumps(params).encode()), got.reply)
+        payload = json.dumps(params).encode()
+        self.router.open(Post(self.client, kind, method, identifier, payload, stream_name()), got.reply)
         self.reactor.turn()
         return got
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from fake_upstream import FakeChild, Json, ScriptedServer, tool
-from wiring import Gateway, Got
+from wiring import Gateway, Got, stream_name
 
 from metamcp.config.model import EndpointSpec, ServerSpec
 from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Post, Reply, Request
@@ -56,7 +56,7 @@ class Customer:
         self.gate, self.client = gate, client
 
     def ask(self, method: str, params: bytes = b"", identifier: bytes = b"1") -> Got:
-        return self.gate.open(Post(self.client, "request", method, identifier, params))
+        return self.gate.open(Post(self.client, "request", method, identifier, params, stream_name()))
 
     def tell(self, method: str, params: bytes = b"") -> Got:
         return self.gate.open(Post(self.client, "notification", method, b"", params))
@@ -507,7 +507,8 @@ def test_a_log_level_set_while_a_server_starts_reaches_it_once(gate: Gate) -> No
     gate.script.capabilities["logging"] = {}
     client = customer(gate)
     got = Got()
-    gate.router.open(Post(client.client, "request", "tools/call", b"1", b'{"name":"git__status"}'), got.reply)
+    call = Post(client.client, "request", "tools/call", b"1", b'{"name":"git__status"}', stream_name())
+    gate.router.open(call, got.reply)
     assert not gate.child.sent("notifications/initialized")
     client.ask("logging/setLevel", b'{"level":"debug"}', b"2")
     assert [message["params"] for message in gate.child.sent("logging/setLevel")] == [{"level": "debug"}]
@@ -531,3 +532,86 @@ def test_draining_ends_streams_and_calls_and_refuses_what_is_new(gate: Gate) -> 
     assert (refused.final.kind, refused.final.status) == (Is.FAILED, 503)
     assert refused.answer["error"]["data"]["retryAfterMs"] == 1000
     assert len(gate.registry) == 0
+
+
+# --- streams that were lost --------------------------------------------------------------------------------
+
+
+def slow_call(gate: Gate, client: Customer) -> tuple[Got, str]:
+    """A call that has reported progress, and the name of its stream."""
+    got = Got()
+    params = b'{"name":"git__status","_meta":{"progressToken":1}}'
+    gate.router.open(Post(client.client, "request", "tools/call", b"7", params, "s7"), got.reply)
+    gate.reactor.turn()
+    token = gate.child.sent("tools/call")[-1]["params"]["_meta"]["progressToken"]
+    gate.child.notify("notifications/progress", progressToken=token, progress=1)
+    return got, "s7"
+
+
+def resumed(client: Customer, event_id: str) -> Got:
+    return client.gate.open(Listen(client.client, "fresh", event_id))
+
+
+def test_a_call_goes_on_when_its_client_is_gone_and_its_answer_waits(gate: Gate) -> None:
+    client = customer(gate)
+    got, name = slow_call(gate, client)
+    got.reply.close()
+    assert gate.child.sent("notifications/cancelled") == []
+    gate.child.result(gate.child.sent("tools/call")[-1]["id"], {"content": []})
+    again = resumed(client, f"{name}:1")
+    assert again.answer["id"] == 7 and again.items[0].data == name.encode() and again.final.number == 2
+
+
+def test_a_resumed_call_that_is_not_over_goes_on_there(gate: Gate) -> None:
+    client = customer(gate)
+    got, name = slow_call(gate, client)
+    got.reply.close()
+    again = resumed(client, f"{name}:0")
+    assert [event["method"] for event in again.events] == ["notifications/progress"]
+    gate.child.result(gate.child.sent("tools/call")[-1]["id"], {"content": []})
+    assert again.answer["id"] == 7 and not got.items[-1].final
+
+
+def test_a_question_that_was_lost_is_asked_again_and_answered_once(gate: Gate) -> None:
+    client = customer(gate, hello(b'{"roots":{}}'))
+    got, name = slow_call(gate, client)
+    got.reply.close()
+    gate.child.say({"jsonrpc": "2.0", "id": "q", "method": "roots/list"})
+    question = resumed(client, f"{name}:1").events[-1]
+    client.respond(b'{"jsonrpc":"2.0","id":%d,"result":{"roots":[]}}' % question["id"])
+    assert gate.child.messages[-1] == {"jsonrpc": "2.0", "id": "q", "result": {"roots": []}}
+
+
+def test_a_standing_stream_is_resumed_with_what_was_lost_and_what_waited(gate: Gate) -> None:
+    client = customer(gate)
+    stream = resumed(client, "")
+    session = gate.registry.sessions[0]
+    session.send(b'{"jsonrpc":"2.0","method":"lost"}')
+    stream.reply.close()
+    session.send(b'{"jsonrpc":"2.0","method":"waited"}')
+    again = resumed(client, "fresh:0")
+    session.send(b'{"jsonrpc":"2.0","method":"new"}')
+    assert [event["method"] for event in again.events] == ["lost", "waited", "new"]
+    assert [item.number for item in again.items[1:]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("event_id", ["nothing", "unknown:3", "s7:x"])
+def test_an_id_that_names_nothing_opens_a_new_stream(gate: Gate, event_id: str) -> None:
+    client = customer(gate)
+    again = resumed(client, event_id)
+    assert again.items[0].data == b"fresh" and not again.items[-1].final
+
+
+def test_a_stream_of_another_session_cannot_be_resumed(gate: Gate) -> None:
+    client, other = customer(gate), customer(gate)
+    got, name = slow_call(gate, client)
+    got.reply.close()
+    assert resumed(other, f"{name}:0").items[0].data == b"fresh"
+
+
+def test_a_session_that_ends_while_a_stream_is_lost_leaves_nothing(gate: Gate) -> None:
+    client = customer(gate)
+    got, name = slow_call(gate, client)
+    got.reply.close()
+    gate.open(Delete(client.client))
+    assert resumed(client, f"{name}:1").error["code"] == -32001

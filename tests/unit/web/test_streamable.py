@@ -72,7 +72,8 @@ def test_the_gateway_gets_the_envelope_and_the_raw_params(site: Site) -> None:
     body = b'{"jsonrpc":"2.0","id":"a\\u0062","method":"tools/call","params":{"n": 1.50}}'
     site.post(body, MCP_Protocol_Version="2025-06-18")
     client = Client("dev", "anonymous", "http", "s1", "2025-06-18")
-    assert site.request == Post(client, "request", "tools/call", b'"a\\u0062"', b'{"n": 1.50}')
+    name = site.request.stream
+    assert name and site.request == Post(client, "request", "tools/call", b'"a\\u0062"', b'{"n": 1.50}', name)
 
 
 def test_a_response_of_the_client_is_passed_on_whole(site: Site) -> None:
@@ -260,7 +261,7 @@ def test_get_opens_a_stream_at_once(site: Site) -> None:
     response = site.get()
     assert (response.status_code, response.mimetype) == (200, "text/event-stream")
     assert response.data == b': open\n\nevent: message\ndata: {"n":1}\n\n: heartbeat\n\n'
-    assert site.request == Listen(Client("dev", "anonymous", "http", "s1"))
+    assert site.request == Listen(Client("dev", "anonymous", "http", "s1"), site.request.stream)
 
 
 def test_a_stream_that_its_client_leaves_ends_its_exchange(site: Site) -> None:
