@@ -21,7 +21,7 @@ Path = tuple[str, ...]
 
 PARAM_PREFIX = "Mcp-Param-"
 ANNOTATION = "x-mcp-header"
-UNREADABLE = "\0"
+UNREADABLE = "\0unreadable"
 """Stands for the value of an ``Mcp-Param-*`` that is malformed or was sent twice: it equals no argument. Only a tool
 that recognises the header may refuse it, so the request cannot be refused before the tool is known."""
 

@@ -33,10 +33,10 @@ class Watched:
     def next(self, timeout: float) -> Outbound | None:
         if self._connection is not None and self._watch is None:
             item = self._exchange.next(min(PATIENCE, timeout))
-            if item is not None or timeout <= PATIENCE:
+            if item is not None:
                 return item
             self._begin(self._connection)
-            timeout -= PATIENCE
+            timeout = max(0.0, timeout - PATIENCE)
         return self._exchange.next(timeout)
 
     def close(self) -> None:

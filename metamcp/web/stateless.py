@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
@@ -28,7 +26,7 @@ class _Final(msgspec.Struct):
 
 
 class _Error(msgspec.Struct):
-    code: Any = 0  # a server may have written anything
+    code: int = 0
 
 
 _final = msgspec.json.Decoder(_Final)
@@ -97,8 +95,14 @@ def _failed(final: Outbound, response: _Final, identifier: bytes) -> Outbound:
     data = final.data if known else jsonrpc.error_response(identifier, error)
     if final.kind == Is.FAILED:
         return Outbound(final.kind, data, final.status)
-    code = _error.decode(error).code
-    return Outbound(final.kind, data, ladder.http_status(code if isinstance(code, int) else 0))
+    return Outbound(final.kind, data, _status(error))
+
+
+def _status(error: bytes) -> int:
+    try:
+        return ladder.http_status(_error.decode(error).code)
+    except msgspec.ValidationError:
+        return 200  # it is as its server has written it
 
 
 def _json(final: Outbound) -> Response:

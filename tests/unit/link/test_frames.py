@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Outbound, Post
+from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Outbound, Post, Stateless
 from metamcp.link.frames import Close, Frame, FrameInvalid, FrameReader, Item, Open, encode
 
 clients = st.builds(Client, st.text(), st.text(), st.sampled_from(["http", "sse"]), st.text(), st.text())
@@ -16,6 +16,7 @@ requests = st.one_of(
     st.builds(Listen, clients),
     st.builds(OpenSse, clients),
     st.builds(Delete, clients),
+    st.builds(Stateless, clients, st.text(), st.binary(), st.binary(), st.dictionaries(st.text(), st.text())),
     st.builds(Ask, st.sampled_from(["status", "ready", "docker-check"])),
 )
 numbers = st.integers(0, 2**63 - 1)
