@@ -1,4 +1,4 @@
-"""What every test has to leave behind: nothing."""
+"""What every test has to leave behind: nothing. And the Docker engine of those that need one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from engine_fixtures import MISSING, engine
 
+__all__ = ["engine"]
+
+HERE = Path(__file__).parent
+WITH_ENGINE = (HERE / "engine", HERE / "conformance")
 _LEAVE_SECONDS = 5.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in WITH_ENGINE):
+            item.add_marker(pytest.mark.engine)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if MISSING in config.stash:
+        terminalreporter.section("NO TEST WITH A DOCKER ENGINE WAS RUN", red=True, bold=True)
+        terminalreporter.line(config.stash[MISSING])
 
 
 @pytest.fixture(autouse=True)

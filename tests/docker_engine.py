@@ -19,7 +19,11 @@ from demo.image import PYTHON, image_ids, import_image
 ROOT = Path(__file__).resolve().parents[1]
 TAG = "metamcp-test:local"
 LABEL = "metamcp.test"
-CONTENTS = {"/misbehaving.py": ROOT / "tests/servers/misbehaving.py", "/demo.py": ROOT / "demo/server.py"}
+CONTENTS = {
+    "/misbehaving.py": ROOT / "tests/servers/misbehaving.py",
+    "/demo.py": ROOT / "demo/server.py",
+    **{f"/conformance/{path.name}": path for path in sorted((ROOT / "tests/conformance/fixture").glob("*.py"))},
+}
 ANSWER_SECONDS, START_SECONDS, STOP_SECONDS = 3, 30, 20
 
 
@@ -31,7 +35,8 @@ class NoEngine(Exception):
 class Engine:
     """``host``: what DOCKER_HOST must be. ``env``: a whole environment for subprocesses, with that DOCKER_HOST.
 
-    ``image``: a tag whose entry point is ``python3 -I -S`` and which holds /misbehaving.py and /demo.py.
+    ``image``: a tag whose entry point is ``python3 -I -S`` and which holds /misbehaving.py, /demo.py and
+    /conformance, the fixture of the conformance suite.
     """
 
     host: str

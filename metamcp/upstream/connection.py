@@ -238,10 +238,10 @@ class UpstreamConnection:
         if self.era == "legacy":
             self._write(jsonrpc.notification("notifications/initialized", b""))
         self.listener.on_ready(self)
+        self._tell_ready(None)
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             self._transmit(call)
-        self._tell_ready(None)
 
     def _start_too_slow(self) -> None:
         if not self.started_well:

@@ -1,4 +1,7 @@
-"""Requests whose client must not hang up unnoticed: for MCP 2026-07-28 a disconnect is the cancellation."""
+"""Requests whose client must not hang up unnoticed: WSGI itself shows it only at the second write after that.
+
+For MCP 2026-07-28 a disconnect is the cancellation; the stream of HTTP+SSE is the session.
+"""
 
 from __future__ import annotations
 

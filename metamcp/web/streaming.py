@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import select
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,10 +11,10 @@ from metamcp.errors import SupervisorAway
 from metamcp.gateway.interface import Exchange, Is, Outbound
 from metamcp.protocol import sse
 from metamcp.protocol.http_rules import JSON, SSE, Accepts
+from metamcp.web.hangup import Watched
 from metamcp.web.state import OpenStreams, web_state
 
 SESSION_HEADER = "Mcp-Session-Id"
-_WATCH_SECONDS = 60.0
 _SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
@@ -69,6 +66,7 @@ def head() -> Response:
 def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Response:
     """The response to a GET: a stream for as long as both sides want it; ``greeting`` comes first."""
     state = web_state()
+    exchange = Watched(exchange, request.environ.get("gunicorn.sock"))
     first = exchange.next(state.heartbeat)
     if first is None or first.kind != Is.OPENED:
         exchange.close()
@@ -77,11 +75,7 @@ def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Respons
         return json_response(first)
     resumable = Resumable(first.data.decode())
     body = Stream(exchange, None, state.heartbeat, resumable.encode, greeting(first), streams=state.streams)
-    body.watch(request.environ.get("gunicorn.sock"))
-    response = events(body)
-    # The connection ends with the stream: a socket that is watched for its end cannot serve a next request.
-    response.headers["Connection"] = "close"
-    return response
+    return events(body)
 
 
 def events(body: Stream) -> Response:
@@ -109,7 +103,6 @@ class Stream:
         self._encode = encode
         self._opening = opening
         self._streams = streams
-        self._done = threading.Event()
         if streams is not None:
             streams.add(exchange)
 
@@ -129,23 +122,6 @@ class Stream:
 
     def close(self) -> None:
         """PEP 3333: called by the server at the end of the response, however it ended."""
-        self._done.set()
         self._exchange.close()
         if self._streams is not None:
             self._streams.remove(self._exchange)
-
-    def watch(self, connection: socket.socket | None) -> None:
-        """Notice at once that the client hung up: WSGI itself shows it only at the second write after that."""
-        if connection is not None:
-            threading.Thread(target=self._watch, args=(connection,), name="hangup", daemon=True).start()
-
-    def _watch(self, connection: socket.socket) -> None:
-        poll = select.poll()
-        try:
-            poll.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-            while not self._done.is_set():
-                if poll.poll(_WATCH_SECONDS * 1000):
-                    self._exchange.close()
-                    return
-        except (OSError, ValueError):
-            self._exchange.close()  # the socket was closed under us: the stream is over

@@ -82,6 +82,14 @@ def test_waiting_calls_follow_initialized_in_their_order(starting: Talk) -> None
     assert [message["params"] for message in starting.child.messages[2:]] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
+def test_what_is_sent_as_soon_as_the_server_is_ready_precedes_waiting_calls(starting: Talk) -> None:
+    starting.call()
+    starting.connection.when_ready(lambda _error: starting.call(method="logging/setLevel") and None)
+    starting.child.initialized()
+    methods = [message["method"] for message in starting.child.messages]
+    assert methods == ["initialize", "notifications/initialized", "logging/setLevel", "tools/call"]
+
+
 def test_every_request_has_a_fresh_id(starting: Talk) -> None:
     starting.call()
     starting.child.initialized()

