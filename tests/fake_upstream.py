@@ -170,6 +170,8 @@ class Hears:
 
     def on_ready(self, connection: object) -> None: ...
 
+    def on_gone(self, connection: object) -> None: ...
+
     def on_withdrawn(self, connection: object, identifier: bytes) -> None:
         self.withdrawn.append(identifier)
 

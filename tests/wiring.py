@@ -91,7 +91,7 @@ class Upstream:
         self.eras = Eras(
             reactor, self.pool, lambda _spec, callback: callback(self.identity), self.wall, self.kept, self.kept.update
         )
-        self.subscriptions = Subscriptions(lambda connection: self.catalog.changed(connection))
+        self.subscriptions = Subscriptions(lambda connection: self.catalog.changed(connection), self.pool.renew)
         self.catalog = Catalog(reactor, self.pool, self.eras, servers, self.subscriptions, self.on_change)
 
     def wall(self) -> float:

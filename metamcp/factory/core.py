@@ -117,7 +117,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         reactor, pool, _identify(reactor, chores, engine), time.time, era_memory.recall(settings.state_dir),
         lambda verdicts: _keep(chores, settings, verdicts),
     )  # fmt: skip
-    subscriptions = Subscriptions(lambda connection: catalog.changed(connection))
+    subscriptions = Subscriptions(lambda connection: catalog.changed(connection), pool.renew)
     catalog = Catalog(reactor, pool, eras, servers, subscriptions, lambda server: router.catalog_changed(server))
     namespaces = {
         name: Namespace(spec, catalog.entry, catalog.problem) for name, spec in loaded.config.namespaces.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from metamcp.gateway.catalog import PROMPTS, TOOLS, Kind
+from metamcp.gateway.listings import PROMPTS, TOOLS, Kind
 from metamcp.gateway.namespace import Namespace, Route
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw

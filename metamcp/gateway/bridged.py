@@ -179,6 +179,8 @@ class BridgedCall(Listener):
         elif method == "notifications/message" and reaches(bytes(params), self._envelope.log_level):
             self._event(jsonrpc.notification(method, bytes(params)))
 
+    def on_gone(self, connection: UpstreamConnection) -> None: ...
+
     def _event(self, data: bytes) -> None:
         if self._turn is not None:
             self._turn.event(data)

@@ -12,66 +12,20 @@ from dataclasses import dataclass, field
 
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.config.model import ServerSpec
-from metamcp.errors import InvalidParams, MetaMCPError, ServerMisbehaved
-from metamcp.protocol import envelope, jsonrpc
-from metamcp.protocol.jsonrpc import JsonObject, Raw
+from metamcp.errors import MetaMCPError
+from metamcp.gateway.listings import Entry
+from metamcp.gateway.reading import Reading
 from metamcp.telemetry import logs
-from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnection
+from metamcp.upstream.connection import Listener, UpstreamConnection
 from metamcp.upstream.era import Eras
-from metamcp.upstream.opening import OWN_INFO, handshake, own_hello, stateless
+from metamcp.upstream.opening import handshake, own_hello, stateless
 from metamcp.upstream.pool import CATALOG, SHARED, UpstreamPool, isolation_of, shared_key
 
-_MAX_PAGES = 1000
 _RETRY_FIRST, _RETRY_MOST = 5.0, 300.0  # seconds between attempts to ask a server that failed
 _CHANGED_PAUSE = 0.5  # seconds from "list changed" to asking: such words come in bursts, or at every answer
 _MOST_DOUBLINGS = 6  # of that pause, one for each time in a row that nothing had changed: 32 s
 _ROUNDS = 3  # readings in a row of a server whose lists change while they are read
 _log = logs.get("gateway.catalog")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of thing that servers list (MCP, Server Features)."""
-
-    name: str
-    method: str
-    member: str  # of the result
-    identity: str  # of an item
-    capability: str
-
-
-TOOLS = Kind("tools", "tools/list", "tools", "name", "tools")
-PROMPTS = Kind("prompts", "prompts/list", "prompts", "name", "prompts")
-RESOURCES = Kind("resources", "resources/list", "resources", "uri", "resources")
-TEMPLATES = Kind("templates", "resources/templates/list", "resourceTemplates", "uriTemplate", "resources")
-KINDS = (TOOLS, PROMPTS, RESOURCES, TEMPLATES)
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One listed thing; ``body`` holds its members raw, in the server's order."""
-
-    identity: str
-    body: JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """All that one server has. ``capabilities`` and ``instructions`` are of its InitializeResult."""
-
-    server: str
-    capabilities: JsonObject
-    instructions: str
-    items: Mapping[str, tuple[Item, ...]]  # by the kind's name
-
-    @property
-    def subscribes(self) -> bool:
-        """Its resources can be subscribed (Resources, Capabilities)."""
-        try:
-            declared = jsonrpc.decode_object(self.capabilities.get("resources", b""), "resources")
-        except InvalidParams:
-            return False
-        return bytes(declared.get("subscribe", b"")) == b"true"
 
 
 @dataclass(slots=True)
@@ -204,7 +158,7 @@ class Catalog:
             else:
                 self._failed(server, outcome)
 
-        _Reading(connection, over).begin()
+        Reading(connection, over).begin()
 
     def _learned(self, server: _Server, entry: Entry) -> None:
         changed = server.entry != entry
@@ -248,91 +202,3 @@ class Catalog:
             waiter.done = True
             self._waiters.remove(waiter)
             waiter.callback()
-
-
-class _Reading:
-    """One pass over all lists of one server, every page of each."""
-
-    def __init__(self, connection: UpstreamConnection, over: Callable[[Entry | MetaMCPError], None]) -> None:
-        self._connection = connection
-        self._over = over
-        self._found: dict[str, tuple[Item, ...]] = {}
-        self._page: list[Item] = []
-        self._cursors: set[bytes] = set()
-        self._todo: list[Kind] = []
-        self._capabilities: JsonObject = {}
-
-    def begin(self) -> None:
-        self._connection.when_ready(self._ready)
-
-    def _ready(self, error: MetaMCPError | None) -> None:
-        if error is not None:
-            self._over(error)
-            return
-        try:
-            says = self._connection.server_says
-            self._capabilities = jsonrpc.decode_object(says.get("capabilities", Raw(b"{}")), "capabilities")
-        except InvalidParams as invalid:
-            self._over(self._misbehaved(invalid.text))
-            return
-        self._todo = [kind for kind in KINDS if kind.capability in self._capabilities]
-        self._next_kind()
-
-    def _next_kind(self) -> None:
-        self._page, self._cursors = [], set()
-        if self._todo:
-            self._request(self._todo[0], {})
-        else:
-            self._over(self._entry())
-
-    def _request(self, kind: Kind, params: JsonObject) -> None:
-        def answered(result: bytes | None, error: bytes | MetaMCPError | None) -> None:
-            if isinstance(error, MetaMCPError):
-                self._over(error)
-            elif error is not None:
-                self._kind_over(kind)  # declared, but not implemented: common for templates
-            else:
-                self._take(kind, result or b"")
-
-        try:
-            self._connection.call(UpstreamCall(kind.method, self._dressed(params), answered))
-        except MetaMCPError as refused:
-            self._over(refused)
-
-    def _dressed(self, params: JsonObject) -> JsonObject:
-        return params if self._connection.era == "legacy" else envelope.wrap(params, b"{}", OWN_INFO, "")
-
-    def _take(self, kind: Kind, result: bytes) -> None:
-        try:
-            members = jsonrpc.decode_object(result, f"the result of {kind.method}")
-            for raw in jsonrpc.decode_array(members.get(kind.member, b"[]"), kind.member):
-                body = jsonrpc.decode_object(raw, f"an item of {kind.member}")
-                self._page.append(Item(jsonrpc.decode_string(body.get(kind.identity), kind.identity), body))
-        except InvalidParams as error:
-            self._over(self._misbehaved(error.text))
-            return
-        cursor = bytes(members.get("nextCursor", Raw(b"null")))
-        if cursor == b"null":
-            self._kind_over(kind)
-        elif cursor in self._cursors or len(self._cursors) >= _MAX_PAGES:
-            _log.warning("cursor-loops", extra=logs.fields(server=self._connection.spec.name, method=kind.method))
-            self._kind_over(kind)
-        else:
-            self._cursors.add(cursor)
-            self._request(kind, {"cursor": Raw(cursor)})
-
-    def _kind_over(self, kind: Kind) -> None:
-        self._found[kind.name] = tuple(self._page)
-        self._todo.pop(0)
-        self._next_kind()
-
-    def _entry(self) -> Entry:
-        try:
-            instructions = jsonrpc.decode_string(self._connection.server_says.get("instructions"), "instructions")
-        except InvalidParams:
-            instructions = ""
-        return Entry(self._connection.spec.name, self._capabilities, instructions, self._found)
-
-    def _misbehaved(self, text: str) -> ServerMisbehaved:
-        name = self._connection.spec.name
-        return ServerMisbehaved(f"server {name!r} answered against the protocol: {text}", server=name)

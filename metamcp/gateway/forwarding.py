@@ -186,6 +186,8 @@ class _Logged(Listener):
         elif reaches(bytes(params), self._level):
             self._turn.event(jsonrpc.notification(method, bytes(params)))
 
+    def on_gone(self, connection: UpstreamConnection) -> None: ...
+
 
 def _answering(turn: Turn, over: Callable[[], None]) -> Callable[[bytes | None, bytes | MetaMCPError | None], None]:
     def done(result: bytes | None, error: bytes | MetaMCPError | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from metamcp.errors import InvalidParams, MetaMCPError
-from metamcp.gateway.catalog import Kind
+from metamcp.gateway.listings import Kind
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.turn import StatelessTurn
 from metamcp.protocol import envelope, jsonrpc

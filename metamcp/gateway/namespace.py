@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from metamcp.config.model import NamespaceSpec, ToolOverride
 from metamcp.errors import InvalidParams, MetaMCPError, server_unavailable
-from metamcp.gateway.catalog import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
+from metamcp.gateway.listings import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
 from metamcp.gateway.naming import SEPARATOR, exposed_name
 from metamcp.protocol import headers, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw

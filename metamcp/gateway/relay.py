@@ -28,11 +28,16 @@ class Relay(Listener):
     """Of one session's own connections."""
 
     def __init__(
-        self, session: ClientSession, clock: Callable[[], float], changed: Callable[[UpstreamConnection], None]
+        self,
+        session: ClientSession,
+        clock: Callable[[], float],
+        changed: Callable[[UpstreamConnection], None],
+        gone: Callable[[UpstreamConnection], None],
     ) -> None:
         self._session = session
         self._clock = clock
         self._changed = changed
+        self._gone = gone
         members = jsonrpc.decode_object(session.hello)
         self.capabilities = bytes(members.get("capabilities", b"{}"))
         self.client_info = bytes(members.get("clientInfo", b""))
@@ -68,6 +73,9 @@ class Relay(Listener):
                 self._changed(connection)
         else:
             self._session.send(jsonrpc.notification(method, bytes(params)), related=True)
+
+    def on_gone(self, connection: UpstreamConnection) -> None:
+        self._gone(connection)
 
 
 def tell_level(connection: UpstreamConnection, level: str) -> None:

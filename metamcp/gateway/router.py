@@ -25,11 +25,13 @@ from metamcp.gateway.addressing import address
 from metamcp.gateway.batch import Collected
 from metamcp.gateway.batch import check as check_batch
 from metamcp.gateway.bridged import HeldCalls
-from metamcp.gateway.catalog import KINDS, Catalog, Kind
+from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import Ask, Batch, Client, Delete, Listen, OpenSse, Post, Reply, Request, Stateless
 from metamcp.gateway.listening import Listening, Listenings
+from metamcp.gateway.listings import KINDS, Kind
 from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.own_lists import OwnLists
 from metamcp.gateway.relay import Relay, requested_version, tell_level
 from metamcp.gateway.stateless import StatelessMethods, server_info
 from metamcp.gateway.subscriptions import Subscriptions
@@ -37,6 +39,7 @@ from metamcp.gateway.turn import SessionTurn, Way
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Raw
 from metamcp.protocol.versions import HANDSHAKE, negotiate
+from metamcp.upstream.connection import UpstreamConnection
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import SHARED, UpstreamPool
 
@@ -82,6 +85,7 @@ class Router:
         self._operators = operators
         self._draining = False
         self._relays: dict[str, Relay] = {}
+        self._own_lists = OwnLists(reactor, catalog, _tell_changed)
         self._eras = eras
         self._subscriptions = subscriptions
         self._listenings = Listenings(self._listening, lambda listening: subscriptions.drop(listening, pool.find))
@@ -144,6 +148,7 @@ class Router:
     def session_closed(self, session: ClientSession) -> None:
         """For the registry: free what the session held."""
         self._relays.pop(session.id, None)
+        self._own_lists.close(session)
         self._subscriptions.drop(session, self._pool.find)
         self._pool.release(session.id, "its session ended")
 
@@ -154,13 +159,13 @@ class Router:
                 kinds = namespace.rebuild()
                 self._announce(name, kinds)
                 self._listenings.announce(namespace, kinds)
+        self._own_lists.catalog_changed(server)
 
     def _announce(self, namespace: str, kinds: tuple[Kind, ...]) -> None:
-        methods = {_LIST_CHANGED[kind.name] for kind in kinds}
         for session in self._registry.sessions:
-            if session.revision and self._config.endpoints[session.endpoint].namespace == namespace:
-                for method in sorted(methods):
-                    session.send(jsonrpc.notification(method, b""))
+            shares = self._own_lists.namespace(session, self._namespaces[namespace]) is self._namespaces[namespace]
+            if session.revision and shares and self._config.endpoints[session.endpoint].namespace == namespace:
+                _tell_changed(session, kinds)
 
     # --- streams and sessions --------------------------------------------------------------------------
 
@@ -268,7 +273,8 @@ class Router:
 
     def _begin(self, session: ClientSession, endpoint: EndpointSpec, post: Post, way: Way | None) -> SessionTurn:
         """Raises InvalidRequest for an id that is in flight already."""
-        turn = SessionTurn(session, self._namespaces[endpoint.namespace], post.id, way)
+        namespace = self._own_lists.namespace(session, self._namespaces[endpoint.namespace])
+        turn = SessionTurn(session, namespace, post.id, way)
         turn.begin()
         return turn
 
@@ -289,7 +295,16 @@ class Router:
         if session.revision:
             raise InvalidRequest("this session is initialized already")
         session.hello, session.revision = hello, version
-        self._relays[session.id] = Relay(session, self._reactor.clock, self._catalog.changed)
+        shared = turn.namespace
+
+        def changed(connection: UpstreamConnection) -> None:
+            self._own_lists.changed(session, shared, connection)
+            self._catalog.changed(connection)
+
+        def gone(connection: UpstreamConnection) -> None:
+            self._own_lists.gone(session, connection)
+
+        self._relays[session.id] = Relay(session, self._reactor.clock, changed, gone)
 
         def answer() -> None:
             turn.result(_initialize_result(version, turn.namespace), session.id)
@@ -356,7 +371,8 @@ class Router:
 
     def _roots_changed(self, session: ClientSession, raw: bytes) -> None:
         for connection in self._pool.of_session(session.id):
-            connection.notify("notifications/roots/list_changed", raw)
+            if connection.era == "legacy":
+                connection.notify("notifications/roots/list_changed", raw)
 
     def _set_level(self, turn: SessionTurn, raw: bytes) -> None:
         session = turn.session
@@ -364,6 +380,11 @@ class Router:
         for connection in self._pool.of_session(session.id):
             tell_level(connection, session.log_level)
         turn.result(b"{}")
+
+
+def _tell_changed(session: ClientSession, kinds: tuple[Kind, ...]) -> None:
+    for method in sorted({_LIST_CHANGED[kind.name] for kind in kinds}):
+        session.send(jsonrpc.notification(method, b""))
 
 
 def _primes(session: ClientSession) -> bool:

@@ -12,10 +12,10 @@ from metamcp import __version__
 from metamcp.errors import InvalidParams, MetaMCPError, MethodNotFound
 from metamcp.gateway.addressing import ADDRESSED, address
 from metamcp.gateway.bridged import HeldCalls
-from metamcp.gateway.catalog import KINDS, Kind
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import Reply, Stateless
 from metamcp.gateway.listening import Listening, Listenings
+from metamcp.gateway.listings import KINDS, Kind
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.turn import StatelessTurn
 from metamcp.protocol import envelope, headers, jsonrpc, translate

@@ -38,10 +38,16 @@ class _Wishes:
 
 
 class Subscriptions(Listener):
-    """Owned by the reactor's thread. Wishes outlive the instance: a new one with the same key is told them again."""
+    """Owned by the reactor's thread. Wishes outlive the instance: a new one with the same key is told them again.
+    ``renew`` starts one in the place of an instance that ended, while somebody waits for what it says."""
 
-    def __init__(self, changed: Callable[[UpstreamConnection], None]) -> None:
+    def __init__(
+        self,
+        changed: Callable[[UpstreamConnection], None],
+        renew: Callable[[UpstreamConnection, Callable[[], bool]], None],
+    ) -> None:
         self._changed = changed
+        self._renew = renew
         self._wishes: dict[tuple[str, str], _Wishes] = {}
 
     def add(self, connection: UpstreamConnection, uri: str, subscriber: Subscriber) -> None:
@@ -87,6 +93,12 @@ class Subscriptions(Listener):
                 self._changed(connection)
         elif method == "notifications/resources/updated":
             self._updated(connection, params)
+
+    def on_gone(self, connection: UpstreamConnection) -> None:
+        """Whoever still waits for changes must not depend on somebody else's next call."""
+        wishes = self._of(connection)
+        wishes.listening, wishes.told = None, frozenset()
+        self._renew(connection, lambda: any(wishes.wanted.values()))
 
     # --- inside ----------------------------------------------------------------------------------------
 

@@ -57,6 +57,9 @@ class Listener(Protocol):
 
     def on_notification(self, connection: UpstreamConnection, method: str, params: Raw) -> None: ...
 
+    def on_gone(self, connection: UpstreamConnection) -> None:
+        """The conversation is over; its calls have been ended."""
+
 
 @dataclass(slots=True, eq=False)
 class UpstreamCall:
@@ -410,6 +413,7 @@ class UpstreamConnection:
         for call in calls:
             call.on_done(None, error)
         self._tell_ready(error)
+        self.listener.on_gone(self)
 
     def _advice(self, ended: Exit) -> list[str]:
         """What its last words were, and what to do where it was the engine that refused (docker run, exit status)."""

@@ -63,6 +63,8 @@ class _Deaf(Listener):
 
     def on_notification(self, connection: UpstreamConnection, method: str, params: Raw) -> None: ...
 
+    def on_gone(self, connection: UpstreamConnection) -> None: ...
+
 
 Found = Callable[[MetaMCPError | None], None]
 Identify = Callable[[ServerSpec, Callable[[str], None]], None]

@@ -26,6 +26,7 @@ PROBE = f"{SHARED}probe"
 """Keys of instances that are asked which era they speak, and may die of it."""
 
 _EVICT_AFTER = 1.0  # seconds of rest after which an idle instance may make room for another session
+_RENEW_MS = 5000  # before an instance that could not be had is asked for again
 _QUICK_DEATH = 10.0  # seconds: a server that dies sooner after its start counts as one that failed to start
 _log = logs.get("upstream.pool")
 
@@ -112,6 +113,16 @@ class UpstreamPool:
         connection.when_ready(lambda error: self._started(server) if error is None else None)
         self._refresh(server)
         return connection
+
+    def renew(self, ended: UpstreamConnection, wanted: Callable[[], bool]) -> None:
+        """A new instance in the place of one that ended, as soon as it can be had and for as long as it is wanted."""
+        if not wanted():
+            return
+        try:
+            self.lease(ended.spec, ended.key, ended.opening, ended.listener)
+        except MetaMCPError as refused:
+            seconds = refused.data.get("retryAfterMs", _RENEW_MS) / 1000
+            self._reactor.call_later(seconds, lambda: self.renew(ended, wanted))
 
     def of_session(self, session: str) -> list[UpstreamConnection]:
         """The live connections that belong to one session alone."""

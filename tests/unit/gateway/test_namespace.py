@@ -9,7 +9,7 @@ import pytest
 
 from metamcp.config.model import NamespaceSpec, ToolOverride
 from metamcp.errors import InvalidParams, MetaMCPError, RefusedByPolicy, ServerUnavailable
-from metamcp.gateway.catalog import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
+from metamcp.gateway.listings import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
 from metamcp.gateway.namespace import Namespace, Route, View, merge
 from metamcp.protocol.jsonrpc import decode_object, decode_string
 

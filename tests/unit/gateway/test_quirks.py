@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metamcp.config.model import NamespaceSpec, ServerSpec
-from metamcp.gateway.catalog import KINDS, TOOLS, Entry, Item
 from metamcp.gateway.interface import Client, Is, Post
+from metamcp.gateway.listings import KINDS, TOOLS, Entry, Item
 from metamcp.gateway.namespace import merge
 from metamcp.gateway.snapshot import Snapshot
 from metamcp.protocol import jsonrpc

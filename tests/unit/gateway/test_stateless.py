@@ -11,6 +11,7 @@ from stateless_client import META, StatelessClient, in_flight
 from wiring import Gateway, Got
 
 from metamcp.config.model import EndpointSpec, ServerSpec
+from metamcp.errors import AtCapacity
 from metamcp.gateway.interface import Client, Stateless
 
 GIT = ServerSpec("git", era="modern")
@@ -230,9 +231,31 @@ def test_a_server_of_the_handshake_era_is_subscribed_once_for_all() -> None:
     assert len(gate.child.sent("resources/unsubscribe")) == 1
 
 
-def test_a_new_instance_is_told_the_wishes_again(gate: Gate, client: StatelessClient) -> None:
-    listen(client, resourceSubscriptions=["file:///a"])
-    gate.child.die(0)
-    client.call()
+def test_a_new_instance_takes_the_place_of_one_that_ended_and_is_told_the_wishes(
+    gate: Gate, client: StatelessClient
+) -> None:
+    got = listen(client, resourceSubscriptions=["file:///a"])
+    first = gate.child
+    first.die(0)
+    gate.reactor.turn()
+    assert gate.child is not first
     wanted = in_flight(gate.child, "subscriptions/listen")
     assert wanted["params"]["notifications"]["resourceSubscriptions"] == ["file:///a"]
+    gate.child.notify("notifications/resources/updated", uri="file:///a")
+    assert len(got.events) == 2
+    got.reply.close()
+    last = gate.child
+    last.die(0)
+    gate.reactor.advance(100)
+    assert gate.child is last
+
+
+def test_an_instance_that_cannot_be_had_is_asked_for_again(gate: Gate, client: StatelessClient) -> None:
+    listen(client, resourceSubscriptions=["file:///a"])
+    first = gate.child
+    gate.supervisor.refusal = AtCapacity("too many servers are starting")
+    first.die(0)
+    gate.reactor.advance(1)
+    gate.supervisor.refusal = None
+    gate.reactor.advance(5)
+    assert gate.child is not first and gate.child.sent("subscriptions/listen")
