@@ -190,8 +190,9 @@ class Namespace:
         for server, reason in self.missing().items():
             if not self.spec.prefix or name.startswith(server + SEPARATOR):
                 problem = self._problem(server)
-                refused = problem is not None and problem.fault == "operator"
-                raise problem.again() if problem and refused else server_unavailable(server, "BACKOFF", reason)
+                if problem is not None and ("state" in problem.data or problem.fault == "operator"):
+                    raise problem.again()
+                raise server_unavailable(server, "BACKOFF", reason)
         raise self._unknown(kind, name)
 
     def resolve_resource(self, uri: str) -> Route:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metamcp.config.model import NamespaceSpec, ToolOverride
-from metamcp.errors import InvalidParams, MetaMCPError, RefusedByPolicy, ServerUnavailable
+from metamcp.errors import InvalidParams, MetaMCPError, RefusedByPolicy, ServerUnavailable, server_unavailable
 from metamcp.gateway.listings import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
 from metamcp.gateway.namespace import Namespace, Route, View, merge
 from metamcp.protocol.jsonrpc import decode_object, decode_string
@@ -244,3 +244,10 @@ def test_an_unknown_resource_is_reported_with_its_address() -> None:
     with pytest.raises(InvalidParams) as caught:
         House(BOTH, GIT, TIME).namespace.resolve_resource("file:///nope")
     assert (caught.value.code, caught.value.data) == (-32002, {"uri": "file:///nope"})
+
+
+def test_why_a_server_cannot_be_used_is_said_once() -> None:
+    space = Namespace(BOTH, lambda _server: None, lambda server: server_unavailable(server, "BACKOFF", "it is down"))
+    with pytest.raises(ServerUnavailable) as caught:
+        space.resolve(TOOLS, "git__status")
+    assert caught.value.text == "server 'git' is unavailable: it is down"
