@@ -47,7 +47,7 @@ def allow(response: Response) -> Response:
     """Lets a page of an allowed origin read the answer, errors too. Of another origin it was refused before."""
     if not _is_mcp():
         return response
-    response.vary.add("Origin")
+    response.headers["Vary"] = "Origin"
     origin = request.headers.get("Origin")
     if origin and origin_allowed(origin, web_state().allowed_origins):
         response.headers["Access-Control-Allow-Origin"] = origin

@@ -12,6 +12,7 @@ from metamcp.protocol import envelope, jsonrpc, ladder
 from metamcp.protocol.headers import Headers
 from metamcp.protocol.http_rules import JSON
 from metamcp.protocol.ladder import Asked, Refused, Told
+from metamcp.protocol.versions import HANDSHAKE
 from metamcp.web import streaming
 from metamcp.web.auth import principal
 from metamcp.web.hangup import Watched
@@ -35,6 +36,8 @@ _error = msgspec.json.Decoder(_Error)
 
 def is_meant(body: bytes) -> bool:
     """Is this POST one of 2026-07-28, rather than of a revision with a handshake?"""
+    if request.headers.get(ladder.VERSION) in HANDSHAKE:
+        return False  # nearly every request, without looking at all of its headers
     return ladder.era_of(_fields(), body) == "stateless"
 
 
