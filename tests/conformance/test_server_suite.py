@@ -13,12 +13,14 @@ from docker_engine import Engine
 from gateway_process import process_server, running_gateway
 
 HANDSHAKE, STATELESS = "2025-11-25", "2026-07-28"
+ERAS = ("legacy", "dual", "modern")
 # The fixture's era and the client's revision: where they differ, the gateway has to translate.
-RUNS = [(era, revision) for era in ("legacy", "dual", "modern") for revision in (HANDSHAKE, STATELESS)]
+RUNS = [(era, revision) for era in ERAS for revision in (HANDSHAKE, STATELESS)]
+EXPECTED = tomllib.loads((HERE / "expected_failures.toml").read_text())
 # The tasks extension is optional; the gateway offers no tasks.
 NOT_OFFERED = "tasks-"
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(420)
 
 
 def fixture_server(engine: Engine, era: str) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def fixture_server(engine: Engine, era: str) -> dict[str, Any]:
 
 
 def report(suite: Suite, url: str, revision: str, run: str, folder: Path) -> list[str]:
-    expected = tomllib.loads((HERE / "expected_failures.toml").read_text()).get(f"{run} {revision}", {})
+    expected = EXPECTED.get(f"{run} {revision}", {})
     scenarios = suite.run(url, revision, folder)
     return problems([scenario for scenario in scenarios if not scenario.name.startswith(NOT_OFFERED)], expected)
 
@@ -61,3 +63,8 @@ def test_gateway_before_two_servers_passes_what_does_not_depend_on_prefixed_name
     with running_gateway(tmp_path, servers, images=[engine.image], env=engine.env, **more) as gateway:
         found = report(suite, f"{gateway.url}/metamcp/conformance/mcp", revision, "beside", tmp_path / "results")
     assert not found, "\n".join(found)
+
+
+def test_every_expectation_belongs_to_a_run() -> None:
+    runs = {f"{run} {revision}" for run in (*ERAS, "beside") for revision in (HANDSHAKE, STATELESS)}
+    assert set(EXPECTED) <= runs

@@ -220,3 +220,22 @@ def test_indented_message_reaches_its_server_as_one_line(gateway: GatewayProcess
     headers = BOTH | {"Mcp-Session-Id": session, "Content-Type": "application/json"}
     answer = gateway.http.post(f"{gateway.url}/mcp", data=body, headers=headers, timeout=10)
     assert answer.json()["result"]["content"][0]["text"] == "one\nline"
+
+
+def test_streams_that_end_as_soon_as_they_begin_do_no_harm_to_the_worker(gateway: GatewayProcess) -> None:
+    workers = gateway.worker_pids
+    for _ in range(40):
+        session = gateway.open_session()
+        with raw_request(gateway, "GET", session), raw_request(gateway, "DELETE", session):
+            gateway.open_session()
+    assert gateway.worker_pids == workers
+
+
+def raw_request(gateway: GatewayProcess, method: str, session: str) -> socket.socket:
+    """A connection on which the request was sent; nobody has waited for its answer."""
+    parts = urlsplit(gateway.url)
+    connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30)
+    lines = [f"{method} /mcp HTTP/1.1", f"Host: {parts.netloc}", f"Mcp-Session-Id: {session}"]
+    lines += ["Accept: application/json, text/event-stream", "Content-Length: 0", "", ""]
+    connection.sendall("\r\n".join(lines).encode())
+    return connection

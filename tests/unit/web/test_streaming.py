@@ -133,6 +133,14 @@ def test_a_hang_up_wakes_the_stream_that_waits(site: Site, wire: tuple[socket.so
     reader.join(SECONDS)
 
 
+def test_nobody_watches_the_socket_of_a_stream_that_was_closed(
+    site: Site, wire: tuple[socket.socket, socket.socket]
+) -> None:
+    response = site.get(Live(OPENED), **{"gunicorn.sock": wire[0]})
+    response.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "hangup"]
+
+
 # --- the end of a worker -----------------------------------------------------------------------------------
 
 
