@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import itertools
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metamcp.protocol import sse
+from metamcp.protocol.sse import EventReader, EventTooLong, ServerEvent
 
 Event = tuple[str, str, str]  # type, data, last event id
 
@@ -63,3 +66,92 @@ def test_retry_and_id_stand_before_the_data() -> None:
 
 def test_heartbeat_is_no_event() -> None:
     assert parsed(sse.HEARTBEAT + sse.event(b"{}") + sse.HEARTBEAT) == [("message", "{}", "")]
+
+
+# --- the reader --------------------------------------------------------------------------------------------
+
+fields = st.sampled_from(["data", "event", "id", "retry", "", "datax", "other"])
+values = st.text(st.sampled_from("a1:  \0ü😀{}\u2028\x0b\x85"), max_size=6)
+lines = st.one_of(
+    st.just(""),
+    st.builds(lambda name, colon, value: name + colon + value, fields, st.sampled_from(["", ":", ": "]), values),
+)
+streams = st.tuples(
+    st.sampled_from(["", "\ufeff"]), st.lists(st.tuples(lines, st.sampled_from(["\n", "\r", "\r\n"])), max_size=20)
+).map(lambda drawn: (drawn[0] + "".join(line + end for line, end in drawn[1])).encode())
+
+
+def read(*chunks: bytes, limit: int = 10_000) -> list[ServerEvent]:
+    reader = EventReader(limit)
+    return [event for chunk in chunks for event in reader.feed(chunk)]
+
+
+def as_standard(stream: bytes) -> list[Event]:
+    """The model of ``parsed``, which knows no byte order mark, and leaves out comments by their empty name."""
+    return parsed(stream.removeprefix("\ufeff".encode()))
+
+
+@given(streams)
+def test_reader_finds_what_the_standard_finds(stream: bytes) -> None:
+    assert [(e.name, e.data.decode(), e.id) for e in read(stream)] == as_standard(stream)
+
+
+@given(streams, st.lists(st.integers(0, 200), max_size=12))
+def test_chunks_may_be_split_anywhere(stream: bytes, cuts: list[int]) -> None:
+    places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
+    chunks = [stream[begin:end] for begin, end in itertools.pairwise(places)]
+    assert read(*chunks) == read(stream) == read(*(stream[at : at + 1] for at in range(len(stream))))
+
+
+@given(st.binary(max_size=200))
+def test_reader_survives_any_bytes(stream: bytes) -> None:
+    read(stream)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=20), st.text(st.characters(codec="ascii", categories=["L"]))), max_size=5))
+def test_reader_reads_what_the_writer_wrote(items: list[tuple[bytes, str]]) -> None:
+    stream = b"".join(sse.event(data, "message", event_id) + sse.HEARTBEAT for data, event_id in items)
+    assert [event.data for event in read(stream)] == [
+        data.replace(b"\r", b" ").replace(b"\n", b" ") for data, _ in items
+    ]
+
+
+def test_event_without_data_sets_id_and_retry_and_is_no_event() -> None:
+    reader = EventReader(100)
+    assert reader.feed(b"id: s/1\nretry: 250\n\n") == []
+    assert (reader.last_id, reader.retry_ms) == ("s/1", 250)
+
+
+def test_id_counts_once_its_event_has_ended() -> None:
+    reader = EventReader(100, "old")
+    reader.feed(b"id: new\ndata: x\n")
+    assert reader.last_id == "old"
+    assert reader.feed(b"\n") == [ServerEvent("message", b"x", "new")]
+    assert reader.last_id == "new"
+
+
+@pytest.mark.parametrize("line", [b"id: a\0b", b"retry: soon", b"retry: -1", b"retry: 1.5", b"retry:", b"retry: \xb2"])
+def test_malformed_id_or_retry_is_ignored(line: bytes) -> None:
+    reader = EventReader(100, "old")
+    reader.feed(line + b"\n\n")
+    assert (reader.last_id, reader.retry_ms) == ("old", None)
+
+
+def test_retry_of_absurd_length_is_bounded() -> None:
+    reader = EventReader(10_000)
+    reader.feed(b"retry: " + b"9" * 5000 + b"\n\n")
+    assert reader.retry_ms == 10**9
+
+
+def test_event_beyond_the_limit_is_told_before_it_ends() -> None:
+    with pytest.raises(EventTooLong):
+        read(b"data: " + b"x" * 60, b"x" * 60, limit=100)
+    with pytest.raises(EventTooLong):
+        read(b"data: xxxxxxxxx\n" * 12, limit=100)
+    with pytest.raises(EventTooLong):
+        read(b"data\n" * 200, limit=100)
+
+
+def test_limit_is_of_one_event_and_comments_do_not_count() -> None:
+    stream = (b": " + b"c" * 50 + b"\n") * 5 + (b"data: " + b"x" * 60 + b"\n\n") * 5
+    assert len(read(stream, limit=100)) == 5
