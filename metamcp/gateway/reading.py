@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from metamcp.errors import InvalidParams, MetaMCPError, ServerMisbehaved
+from metamcp.errors import InvalidParams, MetaMCPError, ServerMisbehaved, ServerUnavailable
 from metamcp.gateway.listings import KINDS, Entry, Item, Kind
 from metamcp.protocol import envelope, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
@@ -13,6 +13,7 @@ from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
 from metamcp.upstream.opening import OWN_INFO
 
 _MAX_PAGES = 1000
+_GATEWAY_CODES = range(-31005, -31000)
 _log = logs.get("gateway.reading")
 
 
@@ -55,6 +56,8 @@ class Reading:
         def answered(result: bytes | None, error: bytes | MetaMCPError | None) -> None:
             if isinstance(error, MetaMCPError):
                 self._over(error)
+            elif error is not None and (problem := _not_answered(error, self._connection.spec.name)):
+                self._over(problem)
             elif error is not None:
                 self._kind_over(kind)  # declared, but not implemented: common for templates
             else:
@@ -102,3 +105,15 @@ class Reading:
     def _misbehaved(self, text: str) -> ServerMisbehaved:
         name = self._connection.spec.name
         return ServerMisbehaved(f"server {name!r} answered against the protocol: {text}", server=name)
+
+
+def _not_answered(error: bytes, server: str) -> ServerUnavailable | None:
+    """An error of a gateway's own, ours or one behind it, says that the server was not asked (docs/operations.md): the
+    list that is known stays. Every other error says that there is no such list."""
+    if jsonrpc.error_code(error) not in _GATEWAY_CODES:
+        return None
+    try:
+        text = jsonrpc.decode_string(jsonrpc.decode_object(error).get("message"), "message")
+    except InvalidParams:
+        text = f"server {server!r} could not be asked"
+    return ServerUnavailable(text, server=server)

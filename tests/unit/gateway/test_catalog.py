@@ -135,6 +135,23 @@ def test_a_failing_server_keeps_its_old_entry_and_is_asked_again() -> None:
     assert house.changes == ["git", "git"]
 
 
+@pytest.mark.parametrize("code", [-31001, -31002, -31004])
+def test_a_server_that_could_not_be_asked_keeps_its_old_entry(code: int) -> None:
+    house = House(tools("a"), replace(SPEC, isolation="shared"))
+    house.read()
+
+    def away(child: FakeChild, message: dict[str, object]) -> None:
+        if message["method"] == "tools/list":
+            error = {"code": code, "message": "it cannot be reached"}
+            child.say({"jsonrpc": "2.0", "id": message["id"], "error": error})
+
+    house.child._script = away
+    house.read()
+    problem = house.catalog.problem("git")
+    assert problem is not None and problem.text == "it cannot be reached"
+    assert house.identities() == ["a"]
+
+
 def test_pauses_between_failing_attempts_grow() -> None:
     house = House(ScriptedServer())
     house.supervisor.script = lambda child, message: child.die(1)
