@@ -14,6 +14,7 @@ import click
 
 from metamcp import __version__, supervision
 from metamcp.config.loader import load
+from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid, MetaMCPError
 from metamcp.factory import core
@@ -23,6 +24,7 @@ from metamcp.runtime.diagnosis import diagnostics
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
 from metamcp.telemetry import logs
+from metamcp.upstream.remote.address import shown
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -66,9 +68,9 @@ def check_config(settings: Settings) -> None:
     )
     resolver = core.build_resolver(settings, loaded, Identity("check", "check"))
     for spec in config.servers.values():
-        if spec.enabled and spec.transport == "stdio":
+        if spec.enabled:
             try:
-                resolver.resolve(spec)
+                core.resolve_remote(spec) if spec.url else resolver.resolve(spec)
             except MetaMCPError as error:
                 click.echo(f"warning: server {spec.name!r} would not start: {error.text}")
 
@@ -85,12 +87,20 @@ def explain(settings: Settings, server: str) -> None:
         raise click.ClickException(f"there is no server {server!r}; configured: {known}")
     resolver = core.build_resolver(settings, loaded, Identity("explain", "explain"))
     try:
-        click.echo("\n".join(_explanation(resolver.resolve(spec))))
+        lines = _remote_explanation(spec) if spec.url else _explanation(resolver.resolve(spec))
+        click.echo("\n".join(lines))
     except MetaMCPError as error:
         click.echo(f"refused ({error.data.get('rule', 'invalid')}): {logs.redact(error.text)}")
         if advice := error.data.get("advice"):
             click.echo(f"advice: {advice}")
         sys.exit(1)
+
+
+def _remote_explanation(spec: ServerSpec) -> list[str]:
+    """Path and query of a URL may hold a key, as every header may."""
+    address = shown(core.resolve_remote(spec).url)
+    names = ", ".join(spec.headers) or "none"
+    return [f"remote: {address}", f"transport: {spec.transport}", f"headers: {names}"]
 
 
 def _explanation(effective: Effective) -> list[str]:

@@ -161,6 +161,12 @@ class SecretMissing(MetaMCPError):
     code, http_status, fault = -31001, 503, "operator"
 
 
+class RemoteRefused(MetaMCPError):
+    """A remote server that does not let the gateway in, or is not where ``url`` says. ``data``: server, status."""
+
+    code, http_status, fault = -31001, 503, "operator"
+
+
 class ConfigInvalid(MetaMCPError):
     """Every mistake of the configuration at once; ``problems`` are (path, text) pairs in file order."""
 

@@ -16,6 +16,7 @@ from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.loader import Loaded, load
 from metamcp.config.model import ServerSpec
+from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_server
 from metamcp.config.settings import Settings
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import ConfigInvalid, EngineUnavailable
@@ -41,6 +42,7 @@ from metamcp.telemetry import logs
 from metamcp.upstream import era_memory
 from metamcp.upstream.era import Eras, Identify, Verdict
 from metamcp.upstream.pool import UpstreamPool
+from metamcp.upstream.remote.child import RemoteChild
 
 STARTERS = 4
 """Containers that may be starting at once."""
@@ -96,6 +98,11 @@ def build_resolver(settings: Settings, loaded: Loaded, identity: Identity) -> Re
     )
 
 
+def resolve_remote(spec: ServerSpec) -> ResolvedServer:
+    """Url and headers of a server that runs elsewhere, as they are now. Raises SecretMissing."""
+    return resolve_server(spec, os.environ, read_secret_file)
+
+
 def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     """Load the configuration and build the gateway; nothing runs before its reactor does. Raises ConfigInvalid."""
     loaded = load(settings.config_dir)
@@ -110,7 +117,10 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     engine = Engine(settings.docker_host)
     resolver = build_resolver(settings, loaded, identity)
     launch = _launcher(resolver, engine)
-    supervisor = Supervisor(reactor, starters, chores, launch, engine.remove, grace or Grace())
+    supervisor = Supervisor(
+        reactor, starters, chores, launch, engine.remove, grace or Grace(),
+        lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote),
+    )  # fmt: skip
     servers = loaded.config.servers
     pool = UpstreamPool(reactor, servers, supervisor, random.random)
     eras = Eras(

@@ -20,6 +20,9 @@ Raises MetaMCPError."""
 Remover = Callable[[str], bool]
 """Removes a container by name, by force; True when it is gone. Blocks. Raises EngineUnavailable."""
 
+Elsewhere = Callable[[ServerSpec, str], Child]
+"""(server, session) -> the child that speaks for a server that runs elsewhere; it begins by itself."""
+
 _log = logs.get("runtime.supervisor")
 
 
@@ -34,6 +37,7 @@ class Supervisor:
         launch: Launcher,
         remove: Remover,
         grace: Grace,
+        elsewhere: Elsewhere,
     ) -> None:
         self._reactor = reactor
         self._starters = starters
@@ -41,6 +45,7 @@ class Supervisor:
         self._launch = launch
         self._remover = remove
         self._grace = grace
+        self._elsewhere = elsewhere
         self._children: dict[int, Child] = {}
         self._empty: Callable[[], None] | None = None
 
@@ -51,11 +56,18 @@ class Supervisor:
 
     def start(self, spec: ServerSpec, session: str) -> Child:
         """A child in STARTING; set its callbacks before the next turn. Raises AtCapacity."""
-        child = Child(self._reactor, spec.name, session, self._grace, self._remove)
-        if self._empty is not None or not self._starters.submit(lambda: self._spawn(child, spec)):
+        child = self._begin(spec, session) if self._empty is None else None
+        if child is None:
             raise AtCapacity(f"too many servers are starting; try {spec.name!r} again", server=spec.name)
         self._children[id(child)] = child
         return child
+
+    def _begin(self, spec: ServerSpec, session: str) -> Child | None:
+        """None when there is no room for one more start."""
+        if spec.url:
+            return self._elsewhere(spec, session)
+        child = Child(self._reactor, spec.name, session, self._grace, self._remove)
+        return child if self._starters.submit(lambda: self._spawn(child, spec)) else None
 
     def gone(self, child: Child) -> None:
         """To be called when ``child`` has ended, by whoever took its ``on_exit``."""

@@ -40,6 +40,8 @@ FOREIGN: dict[str, set[str]] = {
     "marshmallow": {"config"},
     "prometheus_client": {"telemetry"},
     "docker": {"runtime.engine"},
+    "requests": {"upstream.remote.exchange", "upstream.remote.wire"},
+    "urllib3": {"upstream.remote.wire"},
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
     "click": {"__main__"},

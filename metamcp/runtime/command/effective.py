@@ -66,8 +66,6 @@ class Resolver:
         return effective.plan
 
     def _resolve(self, spec: ServerSpec, session: str) -> Effective:
-        if spec.transport != "stdio":
-            raise RefusedByPolicy("remote servers (url) are not supported by this version", rule="transport")
         resolved = secrets.resolve_server(spec, self.environ, self.read_file)
         logs.redact.add(resolved.secrets)
         if not is_container_command(spec.command):

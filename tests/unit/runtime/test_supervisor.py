@@ -47,9 +47,12 @@ class House:
         self.ends: queue.Queue[Child] = queue.Queue()
         self.supervisor = Supervisor(
             self.reactor, self.starters, self.chores,
-            lambda spec, session: self.launch(spec, session), self._remove, grace,
+            lambda spec, session: self.launch(spec, session), self._remove, grace, self._elsewhere,
         )
         self.reactor.start()
+
+    def _elsewhere(self, spec: ServerSpec, session: str) -> Child:
+        return Child(self.reactor, f"{spec.name} elsewhere", session, Grace(), lambda _child: None)
 
     def _remove(self, name: str) -> bool:
         self.removed.put(name)
@@ -73,9 +76,9 @@ class House:
             raise outcome
         return outcome
 
-    def start(self, session: str = "") -> Child:
+    def start(self, session: str = "", spec: ServerSpec = SPEC) -> Child:
         def begin() -> Child:
-            child = self.supervisor.start(SPEC, session)
+            child = self.supervisor.start(spec, session)
 
             def ended(_exit: Exit) -> None:
                 self.supervisor.gone(child)
@@ -188,6 +191,19 @@ def test_a_started_child_is_listed_until_it_ends(house: House) -> None:
     assert house.ends.get(timeout=SECONDS) is child
     assert house.supervisor.children == ()
     assert not alive(child)
+
+
+def test_a_server_with_a_url_is_not_launched_but_listed_like_any_other(house: House) -> None:
+    def launch(_spec: ServerSpec, _session: str) -> LaunchPlan:
+        raise AssertionError("a command was looked for")
+
+    house.launch = launch
+    child = house.start("session-1", ServerSpec("git", transport="sse", url="https://mcp.example.com/sse"))
+    assert (child.server, child.session) == ("git elsewhere", "session-1")
+    assert house.supervisor.children == (child,)
+    house.do(lambda: child.fail(ServerUnavailable("over")))
+    assert house.ends.get(timeout=SECONDS) is child
+    assert house.supervisor.children == ()
 
 
 # --- ending ------------------------------------------------------------------------------------------------

@@ -77,11 +77,6 @@ def test_unreadable_command_is_refused() -> None:
         resolver(ImageRule("alpine")).resolve(server("run", "--no-such-flag", "alpine"))
 
 
-def test_remote_server_is_refused_and_says_so() -> None:
-    with pytest.raises(RefusedByPolicy, match="remote"):
-        resolver().resolve(ServerSpec("far", transport="streamable-http", url="https://mcp.example.com/mcp"))
-
-
 def test_image_of_is_what_the_operator_wrote_or_nothing() -> None:
     assert image_of(server("run", "-i", "alpine:3.20", "sh")) == "alpine:3.20"
     assert image_of(server("run")) is None
