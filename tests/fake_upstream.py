@@ -71,6 +71,7 @@ class FakeChild:
         self.is_container = False
         self.pid: int | None = 1
         self.exit: Exit | None = None
+        self.queued = False
         self.error: MetaMCPError | None = None
         self.stderr = StderrRing()
         self.on_data: Callable[[bytes], None] = lambda _chunk: None

@@ -45,7 +45,7 @@ from metamcp.upstream.pool import UpstreamPool
 from metamcp.upstream.remote.child import RemoteChild
 
 STARTERS = 4
-"""Containers that may be starting at once."""
+"""Servers that may be starting at once, of all that are configured."""
 
 _CHORES = 4
 _SWEEP_SECONDS = 0.25
@@ -119,7 +119,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     launch = _launcher(resolver, engine)
     supervisor = Supervisor(
         reactor, starters, chores, launch, engine.remove, grace or Grace(),
-        lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote),
+        lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote), STARTERS,
     )  # fmt: skip
     servers = loaded.config.servers
     pool = UpstreamPool(reactor, servers, supervisor, random.random)

@@ -112,6 +112,8 @@ class Child:
         self.stderr = StderrRing()
         self.on_data: Callable[[bytes], None] = lambda _chunk: None
         self.on_exit: Callable[[Exit], None] = lambda _exit: None
+        self.on_change: Callable[[], None] = lambda: None  # its state is another one
+        self.queued = False  # its start waits for its turn
         self._reactor = reactor
         self._grace = grace
         self._remove = remove
@@ -159,6 +161,7 @@ class Child:
     def become(self, state: ChildState) -> None:
         if state is not self.state and may_follow(self.state, state):
             self.state, self.since = state, self._reactor.clock()
+            self.on_change()
 
     # --- the stop ladder -------------------------------------------------------------------------------
 
@@ -170,6 +173,8 @@ class Child:
         self.become(ChildState.STOPPING)
         if self._process is not None:
             self._close_stdin()
+        elif self.queued:
+            self._reactor.call_soon(lambda: self._finish(Exit(None, None, (), reason)))
 
     def _close_stdin(self) -> None:
         if self._stdin is not None and self._process is not None and self._process.stdin is not None:

@@ -6,9 +6,11 @@ from enum import StrEnum
 
 
 class ChildState(StrEnum):
-    """STARTING until its server has answered ``initialize``; BUSY while a call is in flight."""
+    """STARTING until its server has answered ``initialize``; BUSY while a call is in flight. SPARE: started before
+    anybody needs it, and nobody has spoken to it yet."""
 
     STARTING = "STARTING"
+    SPARE = "SPARE"
     READY = "READY"
     BUSY = "BUSY"
     STOPPING = "STOPPING"
@@ -29,7 +31,8 @@ class ServerState(StrEnum):
 
 
 _LEGAL: dict[ChildState, frozenset[ChildState]] = {
-    ChildState.STARTING: frozenset({ChildState.READY, ChildState.STOPPING, ChildState.EXITED}),
+    ChildState.STARTING: frozenset({ChildState.SPARE, ChildState.READY, ChildState.STOPPING, ChildState.EXITED}),
+    ChildState.SPARE: frozenset({ChildState.READY, ChildState.STOPPING, ChildState.EXITED}),
     ChildState.READY: frozenset({ChildState.BUSY, ChildState.STOPPING, ChildState.EXITED}),
     ChildState.BUSY: frozenset({ChildState.READY, ChildState.STOPPING, ChildState.EXITED}),
     ChildState.STOPPING: frozenset({ChildState.EXITED}),

@@ -11,6 +11,7 @@ from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, EngineUnavailable, MetaMCPError, ServerUnavailable
 from metamcp.runtime.child import Child, Grace
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.starts import Starts
 from metamcp.telemetry import logs
 
 Launcher = Callable[[ServerSpec, str], LaunchPlan]
@@ -27,7 +28,7 @@ _log = logs.get("runtime.supervisor")
 
 
 class Supervisor:
-    """Owned by the reactor's thread. At most as many starts run at once as ``starters`` has threads."""
+    """Owned by the reactor's thread. At most ``most_starts`` are under way at once (``Starts``)."""
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class Supervisor:
         remove: Remover,
         grace: Grace,
         elsewhere: Elsewhere,
+        most_starts: int,
     ) -> None:
         self._reactor = reactor
         self._starters = starters
@@ -46,8 +48,14 @@ class Supervisor:
         self._remover = remove
         self._grace = grace
         self._elsewhere = elsewhere
+        self._starts = Starts(reactor, most_starts)
         self._children: dict[int, Child] = {}
         self._empty: Callable[[], None] | None = None
+
+    @property
+    def free_starts(self) -> int:
+        """Starts that could begin at once."""
+        return self._starts.free
 
     @property
     def children(self) -> tuple[Child, ...]:
@@ -58,7 +66,7 @@ class Supervisor:
         """A child in STARTING; set its callbacks before the next turn. Raises AtCapacity."""
         child = self._begin(spec, session) if self._empty is None else None
         if child is None:
-            raise AtCapacity(f"too many servers are starting; try {spec.name!r} again", server=spec.name)
+            raise _too_many(spec)
         self._children[id(child)] = child
         return child
 
@@ -67,7 +75,11 @@ class Supervisor:
         if spec.url:
             return self._elsewhere(spec, session)
         child = Child(self._reactor, spec.name, session, self._grace, self._remove)
-        return child if self._starters.submit(lambda: self._spawn(child, spec)) else None
+        return child if self._starts.add(child, lambda: self._launch_soon(child, spec)) else None
+
+    def _launch_soon(self, child: Child, spec: ServerSpec) -> None:
+        if not self._starters.submit(lambda: self._spawn(child, spec)):
+            self._reactor.call_soon(lambda: child.fail(_too_many(spec)))
 
     def gone(self, child: Child) -> None:
         """To be called when ``child`` has ended, by whoever took its ``on_exit``."""
@@ -115,6 +127,10 @@ class Supervisor:
             _log.warning("container-not-removed", extra=logs.fields(server=server, container=name, error=error.text))
         else:
             _log.info("container-removed", extra=logs.fields(server=server, container=name, gone=removed))
+
+
+def _too_many(spec: ServerSpec) -> AtCapacity:
+    return AtCapacity(f"too many servers are starting; try {spec.name!r} again", server=spec.name)
 
 
 def _popen(plan: LaunchPlan) -> subprocess.Popen[bytes]:

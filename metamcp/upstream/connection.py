@@ -247,7 +247,10 @@ class UpstreamConnection:
             self._transmit(call)
 
     def _start_too_slow(self) -> None:
-        if not self.started_well:
+        if self.child.queued:
+            # Its time is counted from when it was its turn to start.
+            self._start_timer = self._reactor.call_later(self.spec.timeouts.start, self._start_too_slow)
+        elif not self.started_well:
             self.child.stop(f"it did not answer {self.opening.method} within {self.spec.timeouts.start:g} s")
 
     def _tell_ready(self, error: MetaMCPError | None) -> None:

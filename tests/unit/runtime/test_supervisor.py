@@ -16,6 +16,7 @@ from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, EngineUnavailable, MetaMCPError, RefusedByPolicy, ServerUnavailable
+from metamcp.runtime import starts
 from metamcp.runtime.child import Child, Exit, Grace
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.states import ChildState
@@ -48,6 +49,7 @@ class House:
         self.supervisor = Supervisor(
             self.reactor, self.starters, self.chores,
             lambda spec, session: self.launch(spec, session), self._remove, grace, self._elsewhere,
+            STARTERS,
         )
         self.reactor.start()
 
@@ -110,8 +112,10 @@ def house() -> Iterator[House]:
 
 
 def alive(child: Child) -> bool:
+    if child.pid is None:
+        return False
     try:
-        os.kill(child.pid or 0, 0)
+        os.kill(child.pid, 0)
     except ProcessLookupError:
         return False
     return True
@@ -130,34 +134,40 @@ def test_no_more_starts_run_at_once_than_there_are_starters(house: House) -> Non
         return CAT
 
     house.launch = launch
-    for number in range(STARTERS * 2):
-        house.start(str(number))
+    children = [house.start(str(number)) for number in range(STARTERS * 2)]
     assert [begun.get(timeout=SECONDS) for _ in range(STARTERS)] == ["0", "1", "2"]
-    assert begun.empty()  # every starter is held within launch, so none can have begun another one
-    go_on.release()
-    assert begun.get(timeout=SECONDS) == "3"
-    assert begun.empty()
+    assert begun.empty() and house.supervisor.free_starts == 0
     go_on.release(STARTERS * 2)
+    house.do(lambda: children[0].become(ChildState.READY))
+    assert begun.get(timeout=SECONDS) == "3"
+    assert begun.empty()  # the others have been launched, but their servers have not answered
 
 
-def test_start_is_refused_when_too_many_wait(house: House) -> None:
-    go_on, held = threading.Event(), threading.Semaphore(0)
-
-    def launch(_spec: ServerSpec, _session: str) -> LaunchPlan:
-        held.release()
-        assert go_on.wait(SECONDS)
-        return CAT
-
-    house.launch = launch
-    for _ in range(STARTERS):
-        house.start()
-        assert held.acquire(timeout=SECONDS)
-    for _ in range(16):
+def test_start_is_refused_when_too_many_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starts, "_MOST_WAITING", 5)
+    for _ in range(STARTERS + 5):
         house.start()
     with pytest.raises(AtCapacity, match="too many servers are starting"):
         house.start()
-    assert len(house.supervisor.children) == STARTERS + 16
-    go_on.set()
+    assert len(house.supervisor.children) == STARTERS + 5
+
+
+def test_a_child_that_is_stopped_while_it_waits_for_its_turn_is_never_launched(house: House) -> None:
+    launched: queue.Queue[str] = queue.Queue()
+
+    def launch(_spec: ServerSpec, session: str) -> LaunchPlan:
+        launched.put(session)
+        return CAT
+
+    house.launch = launch
+    first = [house.start("first") for _ in range(STARTERS)]
+    waiting = house.start("waiting")
+    house.do(lambda: waiting.stop("nobody wants it"))
+    assert house.ends.get(timeout=SECONDS) is waiting
+    assert waiting.exit is not None and waiting.exit.reason == "nobody wants it" and waiting.pid is None
+    house.do(lambda: first[0].become(ChildState.READY))
+    house.start("last")
+    assert [launched.get(timeout=SECONDS) for _ in range(STARTERS + 1)] == ["first"] * STARTERS + ["last"]
 
 
 def test_a_launcher_that_refuses_shows_as_the_childs_error(house: House) -> None:
