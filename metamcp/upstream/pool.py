@@ -102,7 +102,8 @@ class UpstreamPool:
         if connection is not None and connection.alive:
             return connection
         self._refuse_while_backing_off(server)
-        self._make_room(server)
+        if not _is_own(key):
+            self._make_room(server)
         child = self._supervisor.start(spec, "" if key.startswith(SHARED) else key)
         connection = UpstreamConnection(
             self._reactor, spec, child, opening, listener, lambda closed: self._closed(server, key, closed)
@@ -173,8 +174,9 @@ class UpstreamPool:
 
     def _make_room(self, server: _Server) -> None:
         """Within ``maxInstances``: the longest idle instance goes first; if all are busy, the caller is refused.
-        An instance that is stopping has left its place already."""
-        live = [connection for connection in server.connections.values() if connection.alive]
+        An instance that is stopping has left its place already; the gateway's own short-lived ones need none, or
+        they and the clients could lock each other out."""
+        live = [item for key, item in server.connections.items() if item.alive and not _is_own(key)]
         if len(live) < server.spec.max_instances:
             return
         rested = self._reactor.clock() - _EVICT_AFTER
@@ -236,6 +238,11 @@ class UpstreamPool:
 def isolation_of(spec: ServerSpec, era: SpokenEra) -> Isolation:
     """As configured; else an instance for each session, unless the server keeps nothing between requests."""
     return spec.isolation or ("session" if era == "legacy" else "shared")
+
+
+def _is_own(key: str) -> bool:
+    """Of an instance that the gateway starts for itself, to ask the server about itself."""
+    return key.startswith((CATALOG, PROBE))
 
 
 def shared_key(era: SpokenEra) -> str:

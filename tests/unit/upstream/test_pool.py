@@ -177,6 +177,19 @@ def test_a_stopping_instance_leaves_one_place_and_not_more(house: House) -> None
     assert len(house.supervisor.started) == 3
 
 
+@pytest.mark.parametrize("own", [CATALOG, f"{PROBE}-modern"])
+def test_what_the_gateway_asks_for_itself_and_clients_never_lock_each_other_out(own: str) -> None:
+    house = House(replace(SPEC, max_instances=1))
+    house.busy("s1")
+    asking = house.lease(own)
+    house.reactor.advance(5)
+    with pytest.raises(AtCapacity):
+        house.lease("s2")
+    house.pool.release("s1", "its session ended")
+    house.lease("s2")
+    assert asking.alive
+
+
 def test_refusal_of_the_supervisor_leaves_no_trace(house: House) -> None:
     house.supervisor.refusal = AtCapacity("too many servers are starting")
     with pytest.raises(AtCapacity):
