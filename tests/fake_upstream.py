@@ -145,6 +145,7 @@ class FakeSupervisor:
         self.started: list[FakeChild] = []
         self.ended: list[FakeChild] = []
         self.refusal: MetaMCPError | None = None
+        self.free_starts = 4
 
     @property
     def children(self) -> tuple[FakeChild, ...]:

@@ -148,7 +148,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
 
 def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
     """What an operator may write already, and would be wrong to rely on (docs/configuration.md)."""
-    unused = [f"{spec.name}.warm" for spec in loaded.config.servers.values() if spec.warm]
+    unused = [f"{spec.name}.warm" for spec in loaded.config.servers.values() if spec.warm and spec.url]
     unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
     if unused:
         _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from metamcp.concurrency.reactor import Reactor
 from metamcp.config.model import Isolation, ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, server_unavailable
+from metamcp.runtime.child import Child
 from metamcp.runtime.states import ServerState, backoff_seconds
 from metamcp.runtime.supervisor import Supervisor
 from metamcp.telemetry import logs
 from metamcp.upstream.connection import Listener, UpstreamConnection
 from metamcp.upstream.opening import Opening, SpokenEra
+from metamcp.upstream.spares import Spares
 
 SHARED = "*"
 """The key of the one instance for all; of a server that speaks both eras, one in each (``shared_key``). Every
@@ -36,9 +38,12 @@ class _Server:
     """What the pool knows about one configured server."""
 
     spec: ServerSpec
+    spares: Spares
     connections: dict[str, UpstreamConnection] = field(default_factory=dict)
     failures: int = 0
     not_before: float = 0.0
+    spare_failures: int = 0
+    no_spare_before: float = 0.0
     reason: str = ""
     fatal: MetaMCPError | None = None
     state: ServerState = ServerState.IDLE
@@ -74,7 +79,7 @@ class UpstreamPool:
         self._serial = itertools.count(1)
         now = reactor.clock()
         self._servers = {
-            name: _Server(spec, state=ServerState.IDLE if spec.enabled else ServerState.DISABLED, since=now)
+            name: _Server(spec, self._spares(spec), state=_first_state(spec), since=now)
             for name, spec in servers.items()
         }
 
@@ -104,11 +109,16 @@ class UpstreamPool:
         self._refuse_while_backing_off(server)
         if not _is_own(key):
             self._make_room(server)
-        child = self._supervisor.start(spec, "" if key.startswith(SHARED) else key)
+        spare = None if _is_own(key) else server.spares.take()
+        session = "" if key.startswith(SHARED) else key
+        child = spare.child if spare else self._supervisor.start(spec, session)
+        child.session = session
         connection = UpstreamConnection(
             self._reactor, spec, child, opening, listener, lambda closed: self._closed(server, key, closed)
         )
         server.connections[key] = connection
+        if spare is not None:
+            spare.replay()
         connection.key = key
         connection.unneeded = key.startswith(PROBE)
         connection.when_ready(lambda error: self._started(server) if error is None else None)
@@ -143,7 +153,8 @@ class UpstreamPool:
     # --- housekeeping ----------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """End late calls and instances that have been idle for too long. Never touches a call in flight."""
+        """End late calls and instances that have been idle for too long, start spares. Never touches a call in
+        flight."""
         now = self._reactor.clock()
         for server in self._servers.values():
             for connection in tuple(server.connections.values()):
@@ -152,6 +163,7 @@ class UpstreamPool:
                 used = connection.in_flight or connection.watched
                 if not used and connection.alive and idle >= server.spec.idle_seconds:
                     connection.close(f"idle for {server.spec.idle_seconds:g} s")
+            self._refill(server, now)
             self._refresh(server)
 
     def views(self) -> list[ServerView]:
@@ -172,11 +184,31 @@ class UpstreamPool:
             text = f"{server.reason}; next start in {wait:.1f} s"
             raise server_unavailable(server.spec.name, ServerState.BACKOFF, text, int(wait * 1000) + 1)
 
+    def _spares(self, spec: ServerSpec) -> Spares:
+        return Spares(self._reactor, self._supervisor, spec, lambda child: self._spare_ended(spec.name, child))
+
+    def _refill(self, server: _Server, now: float) -> None:
+        if not server.spec.warm or not server.spec.enabled or server.spec.url:
+            return
+        if now >= max(server.not_before, server.no_spare_before):
+            server.spares.refill(min(server.spec.warm, server.spec.max_instances - len(_of_clients(server))))
+
+    def _spare_ended(self, name: str, child: Child) -> None:
+        """That a server does not like to wait says nothing about its calls: only its spares back off."""
+        server = self._servers[name]
+        self._supervisor.gone(child)
+        server.spare_failures += 1
+        pause = backoff_seconds(server.spare_failures, self._jitter())
+        server.no_spare_before = self._reactor.clock() + pause
+        reason = child.exit.describe() if child.exit else "it ended"
+        fields = logs.fields(server=name, failures=server.spare_failures, reason=reason, retry_in=round(pause, 1))
+        _log.warning("spare-ended", extra=fields)
+
     def _make_room(self, server: _Server) -> None:
         """Within ``maxInstances``: the longest idle instance goes first; if all are busy, the caller is refused.
         An instance that is stopping has left its place already; the gateway's own short-lived ones need none, or
         they and the clients could lock each other out."""
-        live = [item for key, item in server.connections.items() if item.alive and not _is_own(key)]
+        live = _of_clients(server)
         if len(live) < server.spec.max_instances:
             return
         rested = self._reactor.clock() - _EVICT_AFTER
@@ -189,6 +221,7 @@ class UpstreamPool:
     def _started(self, server: _Server) -> None:
         server.fatal = None
         server.reason = ""
+        server.spare_failures = 0
         self._refresh(server)
 
     def _closed(self, server: _Server, key: str, connection: UpstreamConnection) -> None:
@@ -243,6 +276,14 @@ def isolation_of(spec: ServerSpec, era: SpokenEra) -> Isolation:
 def _is_own(key: str) -> bool:
     """Of an instance that the gateway starts for itself, to ask the server about itself."""
     return key.startswith((CATALOG, PROBE))
+
+
+def _of_clients(server: _Server) -> list[UpstreamConnection]:
+    return [item for key, item in server.connections.items() if item.alive and not _is_own(key)]
+
+
+def _first_state(spec: ServerSpec) -> ServerState:
+    return ServerState.IDLE if spec.enabled else ServerState.DISABLED
 
 
 def shared_key(era: SpokenEra) -> str:

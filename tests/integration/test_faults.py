@@ -175,6 +175,21 @@ def test_idle_server_is_stopped_and_wakes_at_the_next_call(tmp_path: Path) -> No
         assert gateway.text(session, "lazy__whoami") != first
 
 
+def test_a_spare_serves_the_first_call_at_once_and_is_replaced(tmp_path: Path) -> None:
+    servers = {"slow": process_server("slow-init", "1", warm=1)}
+    with running_gateway(tmp_path, servers) as gateway:
+        def spares() -> list[int]:
+            return [child["pid"] for child in gateway.status()["children"] if child["state"] == "SPARE"]
+
+        eventually(lambda: len(spares()) == 1, "a spare waits")
+        (first,) = spares()
+        session = gateway.open_session()
+        gateway.text(session, "slow__whoami")
+        serving = [child["pid"] for child in gateway.status()["children"] if child["session"]]
+        assert serving == [first]
+        eventually(lambda: len(spares()) == 1 and spares() != [first], "another spare waits")
+
+
 def test_without_an_engine_check_says_so_quickly_and_the_process_server_serves(tmp_path: Path) -> None:
     servers = {"plain": process_server("good"), "boxed": {"command": "docker", "args": ["run", "-i", "x:1"]}}
     env = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
