@@ -13,9 +13,12 @@ from metamcp.config.model import ServerSpec
 from metamcp.errors import MetaMCPError
 from metamcp.protocol.jsonrpc import Raw
 from metamcp.runtime.child import Exit, StderrRing
+from metamcp.runtime.places import Caps, Place, Scope
+from metamcp.runtime.starts import Starts
 from metamcp.runtime.states import ChildState, may_follow
 
 Json = dict[str, Any]
+_CAPS = Caps()
 Script = Callable[["FakeChild", Json], None]
 HELLO = b'{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}'
 
@@ -76,6 +79,7 @@ class FakeChild:
         self.stderr = StderrRing()
         self.on_data: Callable[[bytes], None] = lambda _chunk: None
         self.on_exit: Callable[[Exit], None] = lambda _exit: None
+        self.on_change: Callable[[], None] = lambda: None
         self.written: list[bytes] = []
         self.reason = ""
         self._reactor = reactor
@@ -101,12 +105,15 @@ class FakeChild:
     def become(self, state: ChildState) -> None:
         if state is not self.state and may_follow(self.state, state):
             self.state, self.since = state, self._reactor.clock()
+            self.on_change()
 
     def stop(self, reason: str = "") -> None:
         if self.state in (ChildState.STOPPING, ChildState.EXITED):
             return
         self.reason = reason
         self.become(ChildState.STOPPING)
+        if self.queued:
+            self._reactor.call_soon(lambda: self.die(None))
 
     # --- what the process would do ---------------------------------------------------------------------
 
@@ -139,8 +146,11 @@ class FakeChild:
 
 
 class FakeSupervisor:
-    def __init__(self, reactor: FakeReactor, script: Script | None = None) -> None:
+    """``started``: children whose turn has come. Who has to wait for a place is decided by the real ``Starts``."""
+
+    def __init__(self, reactor: FakeReactor, script: Script | None = None, caps: Caps = _CAPS) -> None:
         self._reactor = reactor
+        self._starts: Any = Starts(reactor, 1000, caps)  # type: ignore[arg-type]
         self.script = script
         self.started: list[FakeChild] = []
         self.ended: list[FakeChild] = []
@@ -151,12 +161,27 @@ class FakeSupervisor:
     def children(self) -> tuple[FakeChild, ...]:
         return tuple(child for child in self.started if child not in self.ended)
 
-    def start(self, spec: ServerSpec, session: str) -> FakeChild:
+    @property
+    def lacking(self) -> list[tuple[FakeChild, Scope]]:
+        return self._starts.lacking  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        """``lacks``, ``full_for`` and ``place`` are those of the real one."""
+        return getattr(self._starts, name)
+
+    def start(self, spec: ServerSpec, session: str, place: Place) -> FakeChild:
         if self.refusal is not None:
             raise self.refusal
         child = FakeChild(self._reactor, spec.name, session, self.script)
-        self.started.append(child)
+        if spec.url:
+            self.started.append(child)
+        else:
+            self._starts.add(child, place, lambda: self.started.append(child))
         return child
+
+    def assign(self, child: FakeChild, session: str, principal: str) -> None:
+        child.session = session
+        self._starts.move(child, principal)
 
     def gone(self, child: FakeChild) -> None:
         self.ended.append(child)
@@ -166,11 +191,13 @@ class Hears:
     """A Listener that remembers."""
 
     def __init__(self) -> None:
+        self.ready = 0
         self.withdrawn: list[bytes] = []
         self.requests: list[tuple[bytes, str, bytes]] = []
         self.notifications: list[tuple[str, bytes]] = []
 
-    def on_ready(self, connection: object) -> None: ...
+    def on_ready(self, connection: object) -> None:
+        self.ready += 1
 
     def on_gone(self, connection: object) -> None: ...
 

@@ -15,6 +15,9 @@ Auth = Literal["none", "api-key", "oauth"]
 
 MIB = 1024 * 1024
 
+MOST_INSTANCES = 20
+"""Of one server at once, where nothing is configured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -50,7 +53,7 @@ class ServerSpec:
     enabled: bool = True
     isolation: Isolation | None = None  # None: by the era that the server speaks
     warm: int = 0
-    max_instances: int = 20
+    max_instances: int | None = None  # None: MOST_INSTANCES, but one for all of isolation "shared"
     idle_seconds: float = 300.0
     network: Network = "egress"
     limits: Limits = Limits()

@@ -17,6 +17,7 @@ from metamcp.config.fields import Choice, Flag, Items, NamedMap, Number, Record,
 from metamcp.config.images import is_digest, parse_pattern
 from metamcp.config.model import (
     MIB,
+    MOST_INSTANCES,
     Allowance,
     Allowlist,
     EndpointSpec,
@@ -276,7 +277,7 @@ def _foreign(
 
 
 def _warm_problem(data: Mapping[str, Any]) -> dict[Any, list[str]]:
-    most = data.get("max_instances", ServerSpec("").max_instances)
+    most = data.get("max_instances", MOST_INSTANCES)
     too_many = data.get("warm", 0) > most
     return {"warm": [f"must not be more than maxInstances, which is {most}"]} if too_many else {}
 

@@ -26,6 +26,8 @@ VARIABLES = (
     "METAMCP_ALLOWED_HOSTS",
     "METAMCP_ALLOWED_ORIGINS",
     "METAMCP_RUNTIME",
+    "METAMCP_MAX_INSTANCES",
+    "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
     "METAMCP_LOG_LEVEL",
     "METAMCP_LOG_FORMAT",
     "DOCKER_HOST",
@@ -40,6 +42,7 @@ TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
 LINK_NAME = "link.sock"
 MAX_WORKERS = 256
+MOST_INSTANCES = 100_000
 MAX_SOCKET_PATH = 107  # bytes; sockaddr_un of Linux has 108 with the ending NUL
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
@@ -65,6 +68,8 @@ class Settings:
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     allowed_origins: tuple[str, ...] = ()
     runtime: Runtime = "docker-cli"
+    max_instances: int = 500
+    max_instances_per_principal: int = 500
     log_level: str = "INFO"
     log_format: LogFormat = "text"
     docker_host: str = "unix:///var/run/docker.sock"
@@ -97,16 +102,19 @@ class _Reader:
 def _from_env(environ: Mapping[str, str]) -> Settings:
     read, usual = _Reader(environ), Settings()
     state_dir = read("METAMCP_STATE_DIR", _state_dir, usual.state_dir)
+    most = read("METAMCP_MAX_INSTANCES", _whole(MOST_INSTANCES), usual.max_instances)
     settings = Settings(
         config_dir=read("METAMCP_CONFIG_DIR", _path, usual.config_dir),
         state_dir=state_dir,
         bind=read("METAMCP_BIND", _bind, usual.bind),
-        workers=read("WEB_CONCURRENCY", _workers, usual.workers),
+        workers=read("WEB_CONCURRENCY", _whole(MAX_WORKERS), usual.workers),
         link=read("METAMCP_LINK", _socket, state_dir / LINK_NAME),
         split=bool(read.text("METAMCP_LINK")),
         allowed_hosts=read("METAMCP_ALLOWED_HOSTS", _list_of(_host), usual.allowed_hosts),
         allowed_origins=read("METAMCP_ALLOWED_ORIGINS", _list_of(_origin), usual.allowed_origins),
         runtime=read("METAMCP_RUNTIME", _one_of(RUNTIMES), usual.runtime),
+        max_instances=most,
+        max_instances_per_principal=read("METAMCP_MAX_INSTANCES_PER_PRINCIPAL", _whole(MOST_INSTANCES), most),
         log_level=read("METAMCP_LOG_LEVEL", _one_of(LOG_LEVELS), usual.log_level),
         log_format=read("METAMCP_LOG_FORMAT", _one_of(LOG_FORMATS), usual.log_format),
         docker_host=read("DOCKER_HOST", _engine, usual.docker_host),
@@ -135,10 +143,13 @@ def _state_dir(text: str) -> Path:
     return _path(text)
 
 
-def _workers(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_WORKERS):
-        raise _Wrong(f"must be a whole number from 1 to {MAX_WORKERS}")
-    return int(text)
+def _whole(most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+            raise _Wrong(f"must be a whole number from 1 to {most}")
+        return int(text)
+
+    return read
 
 
 def _bind(text: str) -> str:

@@ -36,6 +36,7 @@ from metamcp.runtime.diagnosis import diagnostics, overview
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity
+from metamcp.runtime.places import Caps
 from metamcp.runtime.policy.network import INTERNAL
 from metamcp.runtime.supervisor import Launcher, Supervisor
 from metamcp.telemetry import logs
@@ -120,6 +121,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     supervisor = Supervisor(
         reactor, starters, chores, launch, engine.remove, grace or Grace(),
         lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote), STARTERS,
+        Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
     servers = loaded.config.servers
     pool = UpstreamPool(reactor, servers, supervisor, random.random)

@@ -19,7 +19,8 @@ from metamcp.telemetry import logs
 from metamcp.upstream.connection import Listener, UpstreamConnection
 from metamcp.upstream.era import Eras
 from metamcp.upstream.opening import handshake, own_hello, stateless
-from metamcp.upstream.pool import CATALOG, SHARED, UpstreamPool, isolation_of, shared_key
+from metamcp.upstream.pool import UpstreamPool
+from metamcp.upstream.roster import CATALOG, SHARED, isolation_of, shared_key
 
 _RETRY_FIRST, _RETRY_MOST = 5.0, 300.0  # seconds between attempts to ask a server that failed
 _CHANGED_PAUSE = 0.5  # seconds from "list changed" to asking: such words come in bursts, or at every answer

@@ -31,7 +31,8 @@ from metamcp.protocol.jsonrpc import Raw
 from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnection, progress_token
 from metamcp.upstream.era import Eras
 from metamcp.upstream.opening import SpokenEra, handshake, own_hello, stateless
-from metamcp.upstream.pool import SHARED, UpstreamPool, isolation_of
+from metamcp.upstream.pool import UpstreamPool
+from metamcp.upstream.roster import SHARED, isolation_of, shared_key
 
 _EXCLUSIVE = frozenset({"tools/call", "prompts/get", "resources/read"})
 """The methods while which a server of the handshake era may ask something (2026-07-28, Multi Round-Trip Requests)."""
@@ -72,7 +73,7 @@ class Forwarding:
         spec = self._servers[request.route.server]
         era = self._eras.nearest(spec, "legacy")
         levelled = era == "modern" and session.log_level and isolation_of(spec, era) == "shared"
-        connection = self._levelled(spec, turn, session.log_level) if levelled else self.instance(session, spec)
+        connection = self._levelled(spec, turn, session.log_level) if levelled else self._serving(session, spec)
         token = progress_token(request.params)
         over = self._release(spec, connection)
         if era == "legacy":
@@ -86,13 +87,20 @@ class Forwarding:
         Rounds(self._reactor, turn, connection, call, relay.declared, self._unique, over).begin()
 
     def instance(self, session: ClientSession, spec: ServerSpec) -> UpstreamConnection:
-        """The one that serves ``session``: its own, or one for all."""
+        """The one that ``session`` hears: its own, or the one for all."""
         era = self._eras.nearest(spec, "legacy")
         key = self._pool.key(spec, session.id, era)
         if key.startswith(SHARED):
             return self._common(spec, key, era)
         opening = handshake(session.hello) if era == "legacy" else stateless()
-        return self._pool.lease(spec, key, opening, self._relays[session.id])
+        return self._pool.lease(spec, key, opening, self._relays[session.id], session.principal)
+
+    def _serving(self, session: ClientSession, spec: ServerSpec) -> UpstreamConnection:
+        """The one that a call of ``session`` goes to."""
+        era = self._eras.nearest(spec, "legacy")
+        if isolation_of(spec, era) == "shared":
+            return self._for_all(spec, era)
+        return self.instance(session, spec)
 
     # --- clients of 2026-07-28 -------------------------------------------------------------------------
 
@@ -109,7 +117,7 @@ class Forwarding:
         if level and isolation_of(spec, "modern") != "call":
             connection = self._levelled(spec, turn, level)
         else:
-            connection = self.common(turn.client.principal, spec, "modern")
+            connection = self._of_principal(turn.client.principal, spec, "modern")
         done = _answering(turn, self._release(spec, connection))
         token = progress_token(request.params)
         call = UpstreamCall(request.method, request.params, done, turn.event, token=token)
@@ -136,22 +144,34 @@ class Forwarding:
         offered = turn.envelope.capabilities
         asks = method in _EXCLUSIVE and bool(offered.keys() & set(QUESTIONS.values()))
         if isolation == "shared" or (isolation == "session" and not asks and not turn.envelope.log_level):
-            return self.common(turn.client.principal, spec, "legacy")
+            return self._of_principal(turn.client.principal, spec, "legacy")
         hello = own_hello(jsonrpc.encode({name: offered[name] for name in offered if name != "tasks"}))
         if isolation == "call":
-            return self._pool.lease(spec, self._pool.key(spec, "", "legacy"), handshake(hello), call)
+            key = self._pool.key(spec, "", "legacy")
+            return self._pool.lease(spec, key, handshake(hello), call, turn.client.principal)
         group = f"{SHARED}{turn.client.principal} {hashlib.sha256(hello).hexdigest()[:16]}"
-        return self._pool.lease_idle(spec, group, handshake(hello), call)
+        return self._pool.lease_idle(spec, group, handshake(hello), call, turn.client.principal)
 
     # --- instances -------------------------------------------------------------------------------------
 
     def common(self, principal: str, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
-        """One that serves several requests without a session: of all clients, or of one principal's."""
-        return self._common(spec, self._pool.key(spec, f"{SHARED}{principal}", era), era)
+        """The one that requests without a session hear: for all clients, or for one principal."""
+        key = self._pool.key(spec, f"{SHARED}{principal}", era)
+        return self._common(spec, key, era, principal if isolation_of(spec, era) != "shared" else "")
 
-    def _common(self, spec: ServerSpec, key: str, era: SpokenEra) -> UpstreamConnection:
+    def _of_principal(self, principal: str, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
+        """The one that a call without a session goes to."""
+        if isolation_of(spec, era) == "shared":
+            return self._for_all(spec, era)
+        return self.common(principal, spec, era)
+
+    def _for_all(self, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
+        """The least busy of those that serve everybody."""
+        return self._common(spec, self._pool.least_busy(spec, shared_key(era)), era)
+
+    def _common(self, spec: ServerSpec, key: str, era: SpokenEra, principal: str = "") -> UpstreamConnection:
         opening = handshake(own_hello()) if era == "legacy" else stateless()
-        return self._pool.lease(spec, key, opening, self._subscriptions)
+        return self._pool.lease(spec, key, opening, self._subscriptions, principal)
 
     def _levelled(self, spec: ServerSpec, turn: Turn, level: str) -> UpstreamConnection:
         """For a call whose log messages are wanted: on stdio they do not tell which call they belong to."""

@@ -41,7 +41,8 @@ from metamcp.protocol.jsonrpc import Raw
 from metamcp.protocol.versions import HANDSHAKE, negotiate
 from metamcp.upstream.connection import UpstreamConnection
 from metamcp.upstream.era import Eras
-from metamcp.upstream.pool import SHARED, UpstreamPool
+from metamcp.upstream.pool import UpstreamPool
+from metamcp.upstream.roster import SHARED
 
 SETTLE_SECONDS = 10.0
 """How long the first clients after a start wait for servers that have not yet been asked what they have."""

@@ -1,4 +1,18 @@
-"""The states of a child and of a configured server, and the ways between them. A leaf: imports nothing of ours."""
+"""The states of a child and of a configured server, the ways between them, and their deadlines. A leaf: imports
+nothing of ours.
+
+| state    | its deadline                                           | when it passes                              |
+|----------|--------------------------------------------------------|---------------------------------------------|
+| STARTING | waits for a place and its turn: ``timeouts.start``     | -31002, at capacity                         |
+|          | from its turn to the first answer: ``timeouts.start``  | the child is stopped; the start has failed  |
+| SPARE    | none; an unspoken one is settled after SETTLE_SECONDS  |                                             |
+| READY    | ``idleSeconds`` without a call                         | the child is stopped                        |
+|          | PING_SECONDS for an answer, asked every PING_EVERY     | the child is stopped; the next call starts  |
+| BUSY     | ``timeouts.call`` of silence, ``timeouts.total`` in all| the call fails; the server is told          |
+| STOPPING | each rung of the ladder (``child.Grace``)              | SIGTERM, then removed by force              |
+| BACKOFF  | ``backoff_seconds``                                    | the next call may start the server          |
+| FATAL    | HALF_OPEN_SECONDS                                      | one instance is tried, by the gateway itself|
+"""
 
 from __future__ import annotations
 
@@ -7,7 +21,7 @@ from enum import StrEnum
 
 class ChildState(StrEnum):
     """STARTING until its server has answered ``initialize``; BUSY while a call is in flight. SPARE: started before
-    anybody needs it, and nobody has spoken to it yet."""
+    anybody needs it, and, where it is known what the next client will say, initialized."""
 
     STARTING = "STARTING"
     SPARE = "SPARE"
@@ -19,7 +33,8 @@ class ChildState(StrEnum):
 
 class ServerState(StrEnum):
     """IDLE: no instance, none needed. BACKOFF: the last start failed; the next is not before a given time.
-    FATAL: it cannot start until an operator acts (policy, allowlist, missing secret)."""
+    FATAL: it failed FATAL_AFTER times in a row, or cannot start until an operator acts (policy, allowlist, missing
+    secret)."""
 
     IDLE = "IDLE"
     STARTING = "STARTING"
@@ -32,7 +47,7 @@ class ServerState(StrEnum):
 
 _LEGAL: dict[ChildState, frozenset[ChildState]] = {
     ChildState.STARTING: frozenset({ChildState.SPARE, ChildState.READY, ChildState.STOPPING, ChildState.EXITED}),
-    ChildState.SPARE: frozenset({ChildState.READY, ChildState.STOPPING, ChildState.EXITED}),
+    ChildState.SPARE: frozenset({ChildState.STARTING, ChildState.READY, ChildState.STOPPING, ChildState.EXITED}),
     ChildState.READY: frozenset({ChildState.BUSY, ChildState.STOPPING, ChildState.EXITED}),
     ChildState.BUSY: frozenset({ChildState.READY, ChildState.STOPPING, ChildState.EXITED}),
     ChildState.STOPPING: frozenset({ChildState.EXITED}),
@@ -45,7 +60,18 @@ def may_follow(now: ChildState, then: ChildState) -> bool:
     return then in _LEGAL[now]
 
 
+SETTLE_SECONDS = 1.0
+"""A process that has lived so long counts as started, if nobody has spoken to it."""
+
+PING_EVERY, PING_SECONDS = 30.0, 10.0
+"""Of an instance that is silent and has nothing to do (2025-11-25, Ping)."""
+
 BACKOFF_FIRST, BACKOFF_MOST = 1.0, 60.0
+
+FATAL_AFTER = 8
+"""Starts in a row that failed; about two minutes of BACKOFF."""
+
+HALF_OPEN_SECONDS = 300.0
 
 
 def backoff_seconds(failures: int, jitter: float) -> float:

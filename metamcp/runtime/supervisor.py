@@ -11,6 +11,7 @@ from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, EngineUnavailable, MetaMCPError, ServerUnavailable
 from metamcp.runtime.child import Child, Grace
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.places import Caps, Place, Scope
 from metamcp.runtime.starts import Starts
 from metamcp.telemetry import logs
 
@@ -40,6 +41,7 @@ class Supervisor:
         grace: Grace,
         elsewhere: Elsewhere,
         most_starts: int,
+        caps: Caps,
     ) -> None:
         self._reactor = reactor
         self._starters = starters
@@ -48,7 +50,7 @@ class Supervisor:
         self._remover = remove
         self._grace = grace
         self._elsewhere = elsewhere
-        self._starts = Starts(reactor, most_starts)
+        self._starts = Starts(reactor, most_starts, caps)
         self._children: dict[int, Child] = {}
         self._empty: Callable[[], None] | None = None
 
@@ -62,20 +64,43 @@ class Supervisor:
         """Every child that has not ended."""
         return tuple(self._children.values())
 
-    def start(self, spec: ServerSpec, session: str) -> Child:
-        """A child in STARTING; set its callbacks before the next turn. Raises AtCapacity."""
-        child = self._begin(spec, session) if self._empty is None else None
+    @property
+    def lacking(self) -> list[tuple[Child, Scope]]:
+        """Children that wait because too many others exist, and where."""
+        return self._starts.lacking
+
+    def lacks(self, place: Place) -> bool:
+        """Whether a child at ``place`` would have to wait for somebody else's end."""
+        return self._starts.lacks(place)
+
+    def place(self, child: Child) -> Place | None:
+        """What ``child`` counts for; None for a server that runs elsewhere, and for one that has ended."""
+        return self._starts.place(child)
+
+    def full_for(self, principal: str) -> bool:
+        """``principal`` has as many children as it may have."""
+        return self._starts.full_for(principal)
+
+    def assign(self, child: Child, session: str, principal: str) -> None:
+        """A child that served nobody is for ``session`` now."""
+        child.session = session
+        self._starts.move(child, principal)
+
+    def start(self, spec: ServerSpec, session: str, place: Place) -> Child:
+        """A child in STARTING, which begins when it is its turn and there is a place for it; set its callbacks before
+        the next turn. Raises AtCapacity."""
+        child = self._begin(spec, session, place) if self._empty is None else None
         if child is None:
             raise _too_many(spec)
         self._children[id(child)] = child
         return child
 
-    def _begin(self, spec: ServerSpec, session: str) -> Child | None:
-        """None when there is no room for one more start."""
+    def _begin(self, spec: ServerSpec, session: str, place: Place) -> Child | None:
+        """None when too many wait already."""
         if spec.url:
             return self._elsewhere(spec, session)
         child = Child(self._reactor, spec.name, session, self._grace, self._remove)
-        return child if self._starts.add(child, lambda: self._launch_soon(child, spec)) else None
+        return child if self._starts.add(child, place, lambda: self._launch_soon(child, spec)) else None
 
     def _launch_soon(self, child: Child, spec: ServerSpec) -> None:
         if not self._starters.submit(lambda: self._spawn(child, spec)):

@@ -80,21 +80,23 @@ class UpstreamCall:
 
 
 class UpstreamConnection:
-    """Owned by the reactor's thread. ``listener`` may be exchanged between two calls."""
+    """Owned by the reactor's thread. ``listener`` may be exchanged between two calls. Nothing is said to the server
+    before ``open``."""
 
     def __init__(
         self,
         reactor: Reactor,
         spec: ServerSpec,
         child: Child,
-        opening: Opening,
         listener: Listener,
         on_closed: Callable[[UpstreamConnection], None],
     ) -> None:
         self.spec = spec
         self.child = child
         self.key = ""  # whom it serves, in the pool's words
-        self.opening = opening
+        self.principal = ""  # and on whose behalf; "" for nobody in particular
+        self.spare = False  # nobody uses it yet
+        self.opening: Opening | None = None
         self.listener = listener
         self.server_says: JsonObject = {}  # the result of the opening request
         self.objection = b""  # the raw error with which the server answered the opening request
@@ -108,10 +110,9 @@ class UpstreamConnection:
         self._waiting: list[UpstreamCall] = []
         self._ready_callbacks: list[Callable[[MetaMCPError | None], None]] = []
         self._lines = LineSplitter(MAX_LINE)
+        self._start_timer: Timer | None = None
         child.on_data = self._on_data
         child.on_exit = self._on_exit
-        self._start_timer: Timer = reactor.call_later(spec.timeouts.start, self._start_too_slow)
-        self._open()
 
     # --- what others ask -------------------------------------------------------------------------------
 
@@ -122,7 +123,7 @@ class UpstreamConnection:
 
     @property
     def era(self) -> SpokenEra:
-        return self.opening.era
+        return self.opening.era if self.opening is not None else "legacy"
 
     @property
     def in_flight(self) -> int:
@@ -142,6 +143,18 @@ class UpstreamConnection:
             return jsonrpc.decode_object(declared[name], name) if name in declared else None
         except InvalidParams:
             return None
+
+    def open(self, opening: Opening) -> None:
+        """Begin the conversation. Once."""
+        self.opening = opening
+        if self.child.state is ChildState.SPARE and not self.spare:
+            self.child.become(ChildState.STARTING)
+        self._start_timer = self._reactor.call_later(self.spec.timeouts.start, self._start_too_slow)
+        call = UpstreamCall(opening.method, {}, self._opened)
+        call.deadline = call.last = float("inf")  # the start timer bounds it
+        call.id = self._peer.mint()
+        self._peer.send(call.id, call)
+        self._write(jsonrpc.request(b"%d" % call.id, opening.method, opening.params))
 
     def when_ready(self, callback: Callable[[MetaMCPError | None], None]) -> None:
         """Call back once: with None when initialized, or with the reason why it never will be."""
@@ -214,30 +227,25 @@ class UpstreamConnection:
 
     # --- handshake -------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        call = UpstreamCall(self.opening.method, {}, self._opened)
-        call.deadline = call.last = float("inf")  # the start timer bounds it
-        call.id = self._peer.mint()
-        self._peer.send(call.id, call)
-        self._write(jsonrpc.request(b"%d" % call.id, self.opening.method, self.opening.params))
-
     def _opened(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
-        if isinstance(error, MetaMCPError):
+        opening = self.opening
+        if isinstance(error, MetaMCPError) or opening is None:
             return  # the child is gone; _on_exit tells everybody
         try:
-            self.server_says = jsonrpc.decode_object(result or b"", f"the {self.opening.method} result")
+            self.server_says = jsonrpc.decode_object(result or b"", f"the {opening.method} result")
         except InvalidParams:
             self.server_says = {}
-        if not self.opening.agreed(self.server_says):
+        if not opening.agreed(self.server_says):
             self.objection = error or b""
             detail = logs.redact((error or result or b"").decode("utf-8", "replace")[:300])
-            reason = f"its answer to {self.opening.method} is not valid: {detail}"
+            reason = f"its answer to {opening.method} is not valid: {detail}"
             self.child.stop(reason)
             self._tell_ready(server_unavailable(self.spec.name, "BACKOFF", f"it did not start: {reason}"))
             return
-        self._start_timer.cancel()
+        self._stop_start_timer()
         self.started_well = True
-        self.child.become(ChildState.READY)
+        self.last_used = self._reactor.clock()
+        self.child.become(ChildState.SPARE if self.spare else ChildState.READY)
         if self.era == "legacy":
             self._write(jsonrpc.notification("notifications/initialized", b""))
         self.listener.on_ready(self)
@@ -250,8 +258,12 @@ class UpstreamConnection:
         if self.child.queued:
             # Its time is counted from when it was its turn to start.
             self._start_timer = self._reactor.call_later(self.spec.timeouts.start, self._start_too_slow)
-        elif not self.started_well:
+        elif not self.started_well and self.opening is not None:
             self.child.stop(f"it did not answer {self.opening.method} within {self.spec.timeouts.start:g} s")
+
+    def _stop_start_timer(self) -> None:
+        if self._start_timer is not None:
+            self._start_timer.cancel()
 
     def _tell_ready(self, error: MetaMCPError | None) -> None:
         callbacks, self._ready_callbacks = self._ready_callbacks, []
@@ -292,7 +304,7 @@ class UpstreamConnection:
 
     def _maybe_idle(self) -> None:
         self.last_used = self._reactor.clock()
-        if not self.in_flight:
+        if self.child.state is ChildState.BUSY and not self.in_flight:
             self.child.become(ChildState.READY)
 
     # --- in --------------------------------------------------------------------------------------------
@@ -407,7 +419,7 @@ class UpstreamConnection:
     # --- the end ---------------------------------------------------------------------------------------
 
     def _on_exit(self, ended: Exit) -> None:
-        self._start_timer.cancel()
+        self._stop_start_timer()
         error = self._why_gone(ended)
         calls = [*self._peer.sent.values(), *self._waiting]
         self._peer.sent.clear()

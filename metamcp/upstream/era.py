@@ -15,13 +15,14 @@ from metamcp.concurrency.reactor import Reactor
 from metamcp.config.model import ServerSpec
 from metamcp.errors import MetaMCPError
 from metamcp.protocol import jsonrpc
-from metamcp.protocol.jsonrpc import Raw
 from metamcp.protocol.versions import HANDSHAKE
 from metamcp.runtime.child import ENGINE_REFUSED
 from metamcp.telemetry import logs
-from metamcp.upstream.connection import Listener, UpstreamConnection
+from metamcp.upstream.connection import UpstreamConnection
+from metamcp.upstream.listeners import Deaf
 from metamcp.upstream.opening import Opening, SpokenEra, handshake, own_hello, stateless, supported_versions
-from metamcp.upstream.pool import PROBE, UpstreamPool
+from metamcp.upstream.pool import UpstreamPool
+from metamcp.upstream.roster import PROBE
 
 PROBE_SECONDS = 10.0
 """Silence for so long counts as "not this era". It may have been a slow start, so it is not remembered on disk."""
@@ -51,21 +52,6 @@ class _Finding:
     error: MetaMCPError | None = None
 
 
-class _Deaf(Listener):
-    """An instance that is only probed has nobody who could answer it."""
-
-    def on_ready(self, connection: UpstreamConnection) -> None: ...
-
-    def on_request(self, connection: UpstreamConnection, identifier: bytes, method: str, params: Raw) -> None:
-        connection.refuse(identifier, method)
-
-    def on_withdrawn(self, connection: UpstreamConnection, identifier: bytes) -> None: ...
-
-    def on_notification(self, connection: UpstreamConnection, method: str, params: Raw) -> None: ...
-
-    def on_gone(self, connection: UpstreamConnection) -> None: ...
-
-
 Found = Callable[[MetaMCPError | None], None]
 Identify = Callable[[ServerSpec, Callable[[str], None]], None]
 """Calls back with what a server's verdict is remembered by, or "" when it must not be."""
@@ -91,7 +77,7 @@ class Eras:
         self._keep = keep
         self._spoken: dict[str, Verdict] = {}
         self._identities: dict[str, str] = {}
-        self._listener = _Deaf()
+        self._listener = Deaf()
 
     def speaks(self, spec: ServerSpec, era: SpokenEra) -> bool:
         """By configuration or verdict; a server that was never asked is taken for one with a handshake."""

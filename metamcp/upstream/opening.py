@@ -34,6 +34,10 @@ class Opening:
     params: bytes
     agreed: Callable[[JsonObject], bool]
 
+    def same(self, other: Opening) -> bool:
+        """A server that was opened with one is as good as one that was opened with the other."""
+        return (self.method, self.params) == (other.method, other.params)
+
 
 def handshake(hello: bytes) -> Opening:
     """``hello``: the raw params of ``initialize``, a client's own or ``own_hello``."""

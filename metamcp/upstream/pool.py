@@ -4,51 +4,35 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from metamcp.concurrency.reactor import Reactor
-from metamcp.config.model import Isolation, ServerSpec
+from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, server_unavailable
 from metamcp.runtime.child import Child
-from metamcp.runtime.states import ServerState, backoff_seconds
+from metamcp.runtime.places import Scope
+from metamcp.runtime.states import ServerState
 from metamcp.runtime.supervisor import Supervisor
 from metamcp.telemetry import logs
+from metamcp.upstream.breaker import Breaker
 from metamcp.upstream.connection import Listener, UpstreamConnection
+from metamcp.upstream.listeners import Deaf
 from metamcp.upstream.opening import Opening, SpokenEra
+from metamcp.upstream.room import Claim, giving_way
+from metamcp.upstream.roster import PROBE, SHARED, SPARE, TRIAL, Roster, is_own, isolation_of, shared_key
 from metamcp.upstream.spares import Spares
 
-SHARED = "*"
-"""The key of the one instance for all; of a server that speaks both eras, one in each (``shared_key``). Every
-key that begins with it belongs to no session; a session's key is its id."""
+FREE_FOR_CLIENTS = 2
+"""Starts that a spare leaves free for who is waiting for one."""
 
-CATALOG = f"{SHARED}catalog"
-"""The key of the short-lived connection that asks a server what it has."""
-
-PROBE = f"{SHARED}probe"
-"""Keys of instances that are asked which era they speak, and may die of it."""
-
-_EVICT_AFTER = 1.0  # seconds of rest after which an idle instance may make room for another session
 _RENEW_MS = 5000  # before an instance that could not be had is asked for again
 _QUICK_DEATH = 10.0  # seconds: a server that dies sooner after its start counts as one that failed to start
+_FULL: dict[Scope, str] = {
+    "server": "server {0!r} is at capacity: all its instances are in use",
+    "principal": "this client is at capacity: all instances that it may have are in use",
+    "gateway": "the gateway is at capacity: all instances that it may have are in use",
+}
 _log = logs.get("upstream.pool")
-
-
-@dataclass(slots=True)
-class _Server:
-    """What the pool knows about one configured server."""
-
-    spec: ServerSpec
-    spares: Spares
-    connections: dict[str, UpstreamConnection] = field(default_factory=dict)
-    failures: int = 0
-    not_before: float = 0.0
-    spare_failures: int = 0
-    no_spare_before: float = 0.0
-    reason: str = ""
-    fatal: MetaMCPError | None = None
-    state: ServerState = ServerState.IDLE
-    since: float = 0.0
-    last_exit: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +61,8 @@ class UpstreamPool:
         self._supervisor = supervisor
         self._jitter = jitter
         self._serial = itertools.count(1)
-        now = reactor.clock()
-        self._servers = {
-            name: _Server(spec, self._spares(spec), state=_first_state(spec), since=now)
-            for name, spec in servers.items()
-        }
+        self._connections: dict[Child, UpstreamConnection] = {}
+        self._servers = {name: self._roster(spec) for name, spec in servers.items()}
 
     # --- leasing ---------------------------------------------------------------------------------------
 
@@ -92,52 +73,64 @@ class UpstreamPool:
             return shared_key(era)
         return client if isolation == "session" else f"call-{next(self._serial)}"
 
-    def lease_idle(self, spec: ServerSpec, group: str, opening: Opening, listener: Listener) -> UpstreamConnection:
+    def least_busy(self, spec: ServerSpec, key: str) -> str:
+        """The key of that instance for all which has the fewest calls in flight; of a further one while all of them
+        are busy, if the server may have several (``maxInstances`` of ``shared``)."""
+        server, most = self._servers[spec.name], spec.max_instances or 1
+        keys = [key, *(f"{key}+{number}" for number in range(2, most + 1))]
+        busy = {name: found.in_flight for name in keys if (found := server.find(name)) is not None}
+        unused = next((name for name in keys if name not in busy), None)
+        if unused is not None and all(busy.values()):
+            return unused
+        return min(busy, key=lambda name: busy[name])
+
+    def lease_idle(
+        self, spec: ServerSpec, group: str, opening: Opening, listener: Listener, principal: str = ""
+    ) -> UpstreamConnection:
         """A connection of ``group`` that nobody uses now, for one call alone; a new one if there is none."""
-        for key, connection in self._servers[spec.name].connections.items():
+        for key, connection in self._servers[spec.name].leasable.items():
             if key.startswith(f"{group}#") and connection.alive and not connection.in_flight:
                 connection.listener = listener
                 return connection
-        return self.lease(spec, f"{group}#{next(self._serial)}", opening, listener)
+        return self.lease(spec, f"{group}#{next(self._serial)}", opening, listener, principal)
 
-    def lease(self, spec: ServerSpec, key: str, opening: Opening, listener: Listener) -> UpstreamConnection:
-        """The connection for ``key``, started if there is none. Raises ServerUnavailable or AtCapacity."""
+    def lease(
+        self, spec: ServerSpec, key: str, opening: Opening, listener: Listener, principal: str = ""
+    ) -> UpstreamConnection:
+        """The connection for ``key``: the one that there is, a spare, or one that is started now, if need be when
+        another one gives way. Raises ServerUnavailable, or AtCapacity when too many wait."""
         server = self._servers[spec.name]
-        connection = server.connections.get(key)
-        if connection is not None and connection.alive:
+        connection = server.find(key)
+        if connection is not None:
             return connection
-        self._refuse_while_backing_off(server)
-        if not _is_own(key):
-            self._make_room(server)
-        spare = None if _is_own(key) else server.spares.take()
-        session = "" if key.startswith(SHARED) else key
-        child = spare.child if spare else self._supervisor.start(spec, session)
-        child.session = session
-        connection = UpstreamConnection(
-            self._reactor, spec, child, opening, listener, lambda closed: self._closed(server, key, closed)
-        )
-        server.connections[key] = connection
-        if spare is not None:
-            spare.replay()
-        connection.key = key
+        self._refuse(server, key)
+        if not is_own(key):
+            server.opening = opening
+        connection = self._spare_for(server, key, opening, listener, principal)
+        if connection is None:
+            connection = self._start(server, key, listener, principal)
+            connection.open(opening)
+        if not key.startswith(PROBE) and (not is_own(key) or opening.era == "modern"):
+            server.spares.expect(opening)
         connection.unneeded = key.startswith(PROBE)
         connection.when_ready(lambda error: self._started(server) if error is None else None)
-        self._refresh(server)
+        self._make_room()
+        server.refresh(self._reactor.clock())
         return connection
 
     def renew(self, ended: UpstreamConnection, wanted: Callable[[], bool]) -> None:
         """A new instance in the place of one that ended, as soon as it can be had and for as long as it is wanted."""
-        if not wanted():
+        if ended.opening is None or not wanted():
             return
         try:
-            self.lease(ended.spec, ended.key, ended.opening, ended.listener)
+            self.lease(ended.spec, ended.key, ended.opening, ended.listener, ended.principal)
         except MetaMCPError as refused:
             seconds = refused.data.get("retryAfterMs", _RENEW_MS) / 1000
             self._reactor.call_later(seconds, lambda: self.renew(ended, wanted))
 
     def of_session(self, session: str) -> list[UpstreamConnection]:
         """The live connections that belong to one session alone."""
-        found = (server.connections.get(session) for server in self._servers.values())
+        found = (server.leasable.get(session) for server in self._servers.values())
         return [connection for connection in found if connection is not None]
 
     def release(self, session: str, reason: str) -> None:
@@ -147,158 +140,180 @@ class UpstreamPool:
 
     def find(self, server: str, key: str) -> UpstreamConnection | None:
         """The live connection for ``key``."""
-        connection = self._servers[server].connections.get(key)
-        return connection if connection is not None and connection.alive else None
+        return self._servers[server].find(key)
 
     # --- housekeeping ----------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """End late calls and instances that have been idle for too long, start spares. Never touches a call in
-        flight."""
+        """End late calls and instances that have been idle for too long, ask the silent ones whether they are there,
+        start spares, try what was given up. Never touches a call in flight."""
         now = self._reactor.clock()
         for server in self._servers.values():
-            for connection in tuple(server.connections.values()):
+            for connection in tuple(server.instances):
                 connection.expire(now)
-                idle = now - connection.last_used
-                used = connection.in_flight or connection.watched
-                if not used and connection.alive and idle >= server.spec.idle_seconds:
-                    connection.close(f"idle for {server.spec.idle_seconds:g} s")
+                self._rest(server, connection, now)
             self._refill(server, now)
-            self._refresh(server)
+            if server.breaker.due(now):
+                self._try(server)
+            server.refresh(now)
+        self._end_waiting(now)
+        self._make_room()
+
+    def reset(self, name: str) -> None:
+        """By hand: forget why the server was given up, or backs off."""
+        server = self._servers[name]
+        server.breaker.reset()
+        server.refresh(self._reactor.clock())
 
     def views(self) -> list[ServerView]:
         return [
             ServerView(
-                name, server.state, server.since, server.reason, len(server.connections), server.last_exit
+                name, server.state, server.since, server.breaker.reason, len(server.instances), server.last_exit
             )
             for name, server in self._servers.items()
         ]
 
-    # --- inside ----------------------------------------------------------------------------------------
+    # --- inside: starting ------------------------------------------------------------------------------
 
-    def _refuse_while_backing_off(self, server: _Server) -> None:
-        wait = server.not_before - self._reactor.clock()
+    def _roster(self, spec: ServerSpec) -> Roster:
+        def start_spare(listener: Listener) -> UpstreamConnection:
+            return self._start(self._servers[spec.name], f"{SPARE}-{next(self._serial)}", listener, "")
+
+        state = ServerState.IDLE if spec.enabled else ServerState.DISABLED
+        return Roster(spec, Spares(self._reactor, start_spare), Breaker(spec.name), state, self._reactor.clock())
+
+    def _refuse(self, server: Roster, key: str) -> None:
         if not server.spec.enabled:
             raise server_unavailable(server.spec.name, ServerState.DISABLED, "it is disabled in the configuration")
-        if wait > 0:
-            text = f"{server.reason}; next start in {wait:.1f} s"
-            raise server_unavailable(server.spec.name, ServerState.BACKOFF, text, int(wait * 1000) + 1)
+        refusal = server.breaker.refusal(self._reactor.clock())
+        if refusal is not None and key != TRIAL:
+            raise refusal
 
-    def _spares(self, spec: ServerSpec) -> Spares:
-        return Spares(self._reactor, self._supervisor, spec, lambda child: self._spare_ended(spec.name, child))
+    def _spare_for(
+        self, server: Roster, key: str, opening: Opening, listener: Listener, principal: str
+    ) -> UpstreamConnection | None:
+        if is_own(key) or self._supervisor.full_for(principal):
+            return None
+        connection = server.spares.take(opening, listener)
+        if connection is not None:
+            server.withdraw(connection)
+            server.enter(key, connection)
+            connection.principal = principal
+            self._supervisor.assign(connection.child, _session(key), principal)
+        return connection
 
-    def _refill(self, server: _Server, now: float) -> None:
-        if not server.spec.warm or not server.spec.enabled or server.spec.url:
+    def _start(self, server: Roster, key: str, listener: Listener, principal: str) -> UpstreamConnection:
+        child = self._supervisor.start(server.spec, _session(key), server.place(key, principal))
+        connection = UpstreamConnection(
+            self._reactor, server.spec, child, listener, lambda closed: self._closed(server, closed)
+        )
+        connection.principal = principal
+        self._connections[child] = connection
+        server.enter(key, connection)
+        return connection
+
+    def _refill(self, server: Roster, now: float) -> None:
+        if server.spec.url:
             return
-        if now >= max(server.not_before, server.no_spare_before):
-            server.spares.refill(min(server.spec.warm, server.spec.max_instances - len(_of_clients(server))))
+        others = len(server.of_clients()) - len(server.spares)
+        wanted = min(server.spec.warm if server.spec.enabled else 0, max(0, server.most - others))
+        place = server.place(SPARE, "")
+        crowded = self._supervisor.free_starts <= FREE_FOR_CLIENTS or self._supervisor.lacks(place)
+        if crowded or self._supervisor.lacking or server.breaker.refusal(now) is not None:
+            wanted = min(wanted, len(server.spares))
+        server.spares.refill(wanted)
 
-    def _spare_ended(self, name: str, child: Child) -> None:
-        """That a server does not like to wait says nothing about its calls: only its spares back off."""
-        server = self._servers[name]
-        self._supervisor.gone(child)
-        server.spare_failures += 1
-        pause = backoff_seconds(server.spare_failures, self._jitter())
-        server.no_spare_before = self._reactor.clock() + pause
-        reason = child.exit.describe() if child.exit else "it ended"
-        fields = logs.fields(server=name, failures=server.spare_failures, reason=reason, retry_in=round(pause, 1))
-        _log.warning("spare-ended", extra=fields)
-
-    def _make_room(self, server: _Server) -> None:
-        """Within ``maxInstances``: the longest idle instance goes first; if all are busy, the caller is refused.
-        An instance that is stopping has left its place already; the gateway's own short-lived ones need none, or
-        they and the clients could lock each other out."""
-        live = _of_clients(server)
-        if len(live) < server.spec.max_instances:
+    def _make_room(self) -> None:
+        """Where others wait for a place: what rested longest ends."""
+        claims = [
+            Claim(place, scope)
+            for child, scope in self._supervisor.lacking
+            if (place := self._supervisor.place(child)) and not self._connections[child].spare
+        ]
+        if not claims:
             return
-        rested = self._reactor.clock() - _EVICT_AFTER
-        idle = [connection for connection in live if not connection.in_flight and connection.last_used <= rested]
-        if not idle:
-            text = f"server {server.spec.name!r} is at capacity: all {server.spec.max_instances} instances are in use"
-            raise AtCapacity(text, server=server.spec.name)
-        min(idle, key=lambda connection: connection.last_used).close("made room for another session")
+        held = [
+            (connection, place)
+            for child, connection in self._connections.items()
+            if not child.queued and (place := self._supervisor.place(child)) is not None
+        ]
+        for connection in giving_way(claims, held, self._reactor.clock()):
+            connection.close("made room for another session")
 
-    def _started(self, server: _Server) -> None:
-        server.fatal = None
-        server.reason = ""
-        server.spare_failures = 0
-        self._refresh(server)
+    def _end_waiting(self, now: float) -> None:
+        """Nobody gave way in time."""
+        for child, scope in self._supervisor.lacking:
+            spec = self._connections[child].spec
+            if now - child.born >= spec.timeouts.start:
+                child.fail(self._too_many(spec, scope))
 
-    def _closed(self, server: _Server, key: str, connection: UpstreamConnection) -> None:
-        if server.connections.get(key) is connection:
-            del server.connections[key]
-        ended = connection.child.exit
+    def _too_many(self, spec: ServerSpec, scope: Scope) -> AtCapacity:
+        seconds = f"after {spec.timeouts.start:g} s none had become free"
+        return AtCapacity(f"{_FULL[scope].format(spec.name)}; {seconds}", server=spec.name, retryAfterMs=1000)
+
+    def _try(self, server: Roster) -> None:
+        """Half-open: one instance shows whether the server can be started again."""
+        if server.opening is None:
+            server.breaker.reset()
+            return
+        server.breaker.trying = True
+        try:
+            connection = self.lease(server.spec, TRIAL, server.opening, Deaf())
+        except MetaMCPError:
+            server.breaker.trying = False  # too much is going on; the next sweep tries again
+            return
+        connection.when_ready(lambda error: connection.close("it was only tried") if error is None else None)
+
+    # --- inside: ends ----------------------------------------------------------------------------------
+
+    def _rest(self, server: Roster, connection: UpstreamConnection, now: float) -> None:
+        if not connection.alive or connection.in_flight:
+            return
+        idle = not connection.watched and not connection.spare
+        if idle and now - connection.last_used >= server.spec.idle_seconds:
+            connection.close(f"idle for {server.spec.idle_seconds:g} s")
+
+    def _started(self, server: Roster) -> None:
+        server.breaker.started()
+        server.refresh(self._reactor.clock())
+
+    def _closed(self, server: Roster, connection: UpstreamConnection) -> None:
+        server.leave(connection)
+        if connection.key == TRIAL:
+            server.breaker.trying = False
+        self._connections.pop(connection.child, None)
         self._supervisor.gone(connection.child)
+        ended = connection.child.exit
+        given_up = isinstance(connection.child.error, AtCapacity)  # it never began
+        if server.spares.lost(connection, self._jitter()) or ended is None or given_up:
+            return
         # Also the start of an instance that was only to be probed may fail for a reason that holds for all.
-        if ended is not None and (not connection.unneeded or connection.child.error is not None):
+        if not connection.unneeded or connection.child.error is not None:
             self._count_failure(server, connection)
         elif connection.started_well:
-            server.failures = 0
-        if ended is not None:
-            server.last_exit = {
-                "exitCode": ended.code, "signal": ended.signal, "reason": ended.describe(),
-                "stderr": list(ended.stderr),
-            }
-        self._refresh(server)
+            server.breaker.lived()
+        server.last_exit = {
+            "exitCode": ended.code, "signal": ended.signal, "reason": ended.describe(), "stderr": list(ended.stderr),
+        }  # fmt: skip
+        server.refresh(self._reactor.clock())
 
-    def _count_failure(self, server: _Server, connection: UpstreamConnection) -> None:
-        now = self._reactor.clock()
+    def _count_failure(self, server: Roster, connection: UpstreamConnection) -> None:
+        now, breaker = self._reactor.clock(), server.breaker
         child, ended = connection.child, connection.child.exit
-        tail = f" ({ended.last_words})" if ended and ended.last_words else ""
-        server.reason = f"{ended.describe() if ended else 'it ended'}{tail}"
         if child.error is not None and child.error.fault == "operator":
-            # Only an operator can change that; every new call asks again, which costs no container.
-            server.fatal = child.error
+            breaker.refuse(child.error)
             return
         if connection.started_well and now - child.born > _QUICK_DEATH:
-            server.failures = 0
+            breaker.lived()
             return
-        server.failures += 1
-        # The first death after a good start is forgiven: the next call gets a new instance at once.
-        if not connection.started_well or server.failures > 1:
-            server.not_before = now + backoff_seconds(server.failures, self._jitter())
-            _log.warning(
-                "server-backing-off",
-                extra=logs.fields(server=server.spec.name, failures=server.failures, reason=server.reason),
-            )
-
-    def _refresh(self, server: _Server) -> None:
-        state = _state_of(server, self._reactor.clock())
-        if state is not server.state:
-            server.state, server.since = state, self._reactor.clock()
+        tail = f" ({ended.last_words})" if ended and ended.last_words else ""
+        reason = f"{ended.describe() if ended else 'it ended'}{tail}"
+        breaker.failed(now, reason, self._jitter(), forgivable=connection.started_well)
+        if breaker.refusal(now) is not None:
+            event = "server-given-up" if breaker.state(now) is ServerState.FATAL else "server-backing-off"
+            fields = logs.fields(server=server.spec.name, failures=breaker.failures, reason=reason)
+            _log.warning(event, extra=fields)
 
 
-def isolation_of(spec: ServerSpec, era: SpokenEra) -> Isolation:
-    """As configured; else an instance for each session, unless the server keeps nothing between requests."""
-    return spec.isolation or ("session" if era == "legacy" else "shared")
-
-
-def _is_own(key: str) -> bool:
-    """Of an instance that the gateway starts for itself, to ask the server about itself."""
-    return key.startswith((CATALOG, PROBE))
-
-
-def _of_clients(server: _Server) -> list[UpstreamConnection]:
-    return [item for key, item in server.connections.items() if item.alive and not _is_own(key)]
-
-
-def _first_state(spec: ServerSpec) -> ServerState:
-    return ServerState.IDLE if spec.enabled else ServerState.DISABLED
-
-
-def shared_key(era: SpokenEra) -> str:
-    return SHARED if era == "legacy" else f"{SHARED}{era}"
-
-
-def _state_of(server: _Server, now: float) -> ServerState:
-    if not server.spec.enabled:
-        return ServerState.DISABLED
-    live = [connection for connection in server.connections.values() if connection.alive]
-    if any(connection.started_well for connection in live):
-        busy = any(connection.in_flight for connection in live)
-        return ServerState.BUSY if busy else ServerState.READY
-    if live:
-        return ServerState.STARTING
-    if server.fatal is not None:
-        return ServerState.FATAL
-    return ServerState.BACKOFF if server.not_before > now else ServerState.IDLE
+def _session(key: str) -> str:
+    return "" if key.startswith(SHARED) else key

@@ -8,19 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metamcp.runtime.child import Child, Exit, Grace
+from metamcp.runtime.places import Caps, Place
 from metamcp.runtime.starts import START_SECONDS, Starts
 from metamcp.runtime.states import ChildState
+
+MOST_OF_A_SERVER = 100
+CAPS = Caps(in_all=200, of_principal=150)
 
 
 class House:
     def __init__(self, most: int = 2) -> None:
         self.reactor = FakeReactor()
-        self.starts = Starts(self.reactor, most)  # type: ignore[arg-type]
+        self.starts = Starts(self.reactor, most, CAPS)  # type: ignore[arg-type]
         self.begun: list[str] = []
 
-    def add(self, name: str) -> Child:
+    def add(self, name: str, server: str = "git", principal: str = "", own: bool = False) -> Child:
         child = Child(self.reactor, name, "", Grace(), lambda _child: None)  # type: ignore[arg-type]
-        assert self.starts.add(child, lambda: self.begun.append(name))
+        place = Place(server, MOST_OF_A_SERVER, principal, own)
+        assert self.starts.add(child, place, lambda: self.begun.append(name))
         return child
 
 

@@ -32,8 +32,8 @@ def test_ready_and_busy_alternate() -> None:
     assert may_follow(ChildState.BUSY, ChildState.READY)
 
 
-def test_nobody_returns_to_starting_or_is_busy_before_ready() -> None:
-    assert not any(may_follow(state, ChildState.STARTING) for state in ChildState)
+def test_only_a_spare_returns_to_starting_and_nobody_is_busy_before_ready() -> None:
+    assert [state for state in ChildState if may_follow(state, ChildState.STARTING)] == [ChildState.SPARE]
     assert not may_follow(ChildState.STARTING, ChildState.BUSY)
 
 

@@ -19,11 +19,13 @@ from metamcp.errors import AtCapacity, EngineUnavailable, MetaMCPError, RefusedB
 from metamcp.runtime import starts
 from metamcp.runtime.child import Child, Exit, Grace
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.places import Caps, Place
 from metamcp.runtime.states import ChildState
 from metamcp.runtime.supervisor import Supervisor
 
 SECONDS = 10.0
 STARTERS = 3
+MOST = 1000
 PATH = {"PATH": os.environ["PATH"]}
 CAT = LaunchPlan(("cat",), PATH, "", "", {}, ())
 SPEC = ServerSpec("git", command="cat")
@@ -49,7 +51,7 @@ class House:
         self.supervisor = Supervisor(
             self.reactor, self.starters, self.chores,
             lambda spec, session: self.launch(spec, session), self._remove, grace, self._elsewhere,
-            STARTERS,
+            STARTERS, Caps(),
         )
         self.reactor.start()
 
@@ -80,7 +82,7 @@ class House:
 
     def start(self, session: str = "", spec: ServerSpec = SPEC) -> Child:
         def begin() -> Child:
-            child = self.supervisor.start(spec, session)
+            child = self.supervisor.start(spec, session, Place(spec.name, MOST))
 
             def ended(_exit: Exit) -> None:
                 self.supervisor.gone(child)
@@ -144,7 +146,7 @@ def test_no_more_starts_run_at_once_than_there_are_starters(house: House) -> Non
 
 
 def test_start_is_refused_when_too_many_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starts, "_MOST_WAITING", 5)
+    monkeypatch.setattr(starts, "MOST_WAITING", 5)
     for _ in range(STARTERS + 5):
         house.start()
     with pytest.raises(AtCapacity, match="too many servers are starting"):

@@ -32,8 +32,9 @@ class Talk:
         self.hears = Hears()
         self.closed: list[UpstreamConnection] = []
         self.connection = UpstreamConnection(
-            self.reactor, spec, self.child, opening, self.hears, self.closed.append  # type: ignore[arg-type]
+            self.reactor, spec, self.child, self.hears, self.closed.append  # type: ignore[arg-type]
         )
+        self.connection.open(opening)
 
     def call(self, params: bytes = b"{}", method: str = "tools/call", events: list[bytes] | None = None) -> Outcome:
         outcome = Outcome()

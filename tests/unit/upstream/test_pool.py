@@ -10,10 +10,13 @@ from fake_upstream import HELLO, FakeChild, FakeReactor, FakeSupervisor, Hears, 
 
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, RefusedByPolicy, ServerUnavailable
-from metamcp.runtime.states import ServerState
+from metamcp.runtime.places import Caps
+from metamcp.runtime.states import FATAL_AFTER, HALF_OPEN_SECONDS, ServerState
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
 from metamcp.upstream.opening import handshake
-from metamcp.upstream.pool import CATALOG, PROBE, SHARED, ServerView, UpstreamPool, isolation_of, shared_key
+from metamcp.upstream.pool import ServerView, UpstreamPool
+from metamcp.upstream.room import REST_SECONDS
+from metamcp.upstream.roster import CATALOG, PROBE, SHARED, isolation_of, shared_key
 
 SPEC = ServerSpec("git", max_instances=2, idle_seconds=100)
 
@@ -21,16 +24,16 @@ SPEC = ServerSpec("git", max_instances=2, idle_seconds=100)
 class House:
     """A pool with one server, on a clock that stands still."""
 
-    def __init__(self, spec: ServerSpec = SPEC) -> None:
+    def __init__(self, spec: ServerSpec = SPEC, caps: Caps | None = None) -> None:
         self.spec = spec
         self.reactor = FakeReactor()
-        self.supervisor = FakeSupervisor(self.reactor)
+        self.supervisor = FakeSupervisor(self.reactor, caps=caps or Caps())
         self.pool = UpstreamPool(
             self.reactor, {spec.name: spec}, self.supervisor, lambda: 0.5  # type: ignore[arg-type]
         )
 
-    def lease(self, key: str) -> UpstreamConnection:
-        return self.pool.lease(self.spec, key, handshake(HELLO), Hears())
+    def lease(self, key: str, principal: str = "") -> UpstreamConnection:
+        return self.pool.lease(self.spec, key, handshake(HELLO), Hears(), principal)
 
     def ready(self, key: str) -> UpstreamConnection:
         """A started instance for ``key``."""
@@ -125,14 +128,29 @@ def test_release_ends_the_instances_of_that_session_only(house: House) -> None:
 # --- capacity ----------------------------------------------------------------------------------------------
 
 
-def test_at_capacity_when_all_instances_are_busy(house: House) -> None:
+def test_who_finds_all_instances_busy_waits_for_the_first_that_rests(house: House) -> None:
+    first, _ = house.busy("s1"), house.busy("s2")
+    third = house.lease("s3")
+    assert third.child.queued and len(house.supervisor.started) == 2
+    house.supervisor.started[0].result(2, {})
+    house.reactor.advance(REST_SECONDS)
+    house.pool.sweep()
+    assert not first.alive and third.child.queued  # the place is free when its container has ended
+    house.supervisor.started[0].die(0)
+    assert not third.child.queued and house.child is third.child
+
+
+def test_a_wait_for_a_place_ends_with_at_capacity_and_speaks_not_against_the_server(house: House) -> None:
     house.busy("s1")
     house.busy("s2")
-    house.reactor.advance(50)
-    with pytest.raises(AtCapacity, match="all 2 instances are in use") as caught:
-        house.lease("s3")
-    assert caught.value.data == {"server": "git"}
-    assert len(house.supervisor.started) == 2
+    outcome = Outcome()
+    house.lease("s3").call(UpstreamCall("tools/call", {}, outcome))
+    house.reactor.advance(30)
+    house.pool.sweep()
+    assert isinstance(outcome.error, AtCapacity)
+    assert "server 'git' is at capacity: all its instances are in use" in outcome.error.text
+    assert outcome.error.data == {"server": "git", "retryAfterMs": 1000}
+    assert house.view().reason == "" and house.lease("s4").child.queued
 
 
 def test_the_longest_idle_instance_makes_room(house: House) -> None:
@@ -153,28 +171,21 @@ def test_an_instance_in_use_never_makes_room(house: House) -> None:
     assert (busy.alive, idle.alive) == (True, False)
 
 
-def test_an_instance_used_a_moment_ago_does_not_make_room(house: House) -> None:
-    house.ready("s1")
-    house.ready("s2")
-    with pytest.raises(AtCapacity):
-        house.lease("s3")
+def test_an_instance_that_starts_or_was_used_a_moment_ago_does_not_make_room(house: House) -> None:
+    fresh, starting = house.ready("s1"), house.lease("s2")
+    house.lease("s3")
+    assert fresh.alive and starting.alive
 
 
-def test_a_starting_instance_does_not_make_room(house: House) -> None:
-    house.lease("s1")
-    house.lease("s2")
+def test_one_instance_ends_for_each_that_waits_and_no_more(house: House) -> None:
+    first, second = house.ready("s1"), house.ready("s2")
     house.reactor.advance(5)
-    with pytest.raises(AtCapacity):
-        house.lease("s3")
-
-
-def test_a_stopping_instance_leaves_one_place_and_not_more(house: House) -> None:
-    house.ready("s1").close("test")
-    house.busy("s2")
-    house.busy("s3")
-    with pytest.raises(AtCapacity):
-        house.lease("s4")
-    assert len(house.supervisor.started) == 3
+    house.lease("s3")
+    for _ in range(3):
+        house.pool.sweep()
+    assert (first.alive, second.alive) == (False, True)
+    house.lease("s4")
+    assert not second.alive
 
 
 @pytest.mark.parametrize("own", [CATALOG, f"{PROBE}-modern"])
@@ -182,12 +193,39 @@ def test_what_the_gateway_asks_for_itself_and_clients_never_lock_each_other_out(
     house = House(replace(SPEC, max_instances=1))
     house.busy("s1")
     asking = house.lease(own)
-    house.reactor.advance(5)
-    with pytest.raises(AtCapacity):
-        house.lease("s2")
+    assert not asking.child.queued
+    waiting = house.lease("s2")
     house.pool.release("s1", "its session ended")
-    house.lease("s2")
-    assert asking.alive
+    house.supervisor.started[0].die(0)
+    assert asking.alive and not waiting.child.queued
+
+
+def test_a_client_that_has_all_it_may_have_waits_and_others_do_not() -> None:
+    house = House(replace(SPEC, max_instances=10), Caps(of_principal=2))
+    mine = [house.lease(f"s{number}", principal="me") for number in range(3)]
+    assert [connection.child.queued for connection in mine] == [False, False, True]
+    assert not house.lease("t", principal="you").child.queued
+    house.reactor.advance(30)
+    house.pool.sweep()
+    assert isinstance(mine[2].child.error, AtCapacity) and "this client is at capacity" in mine[2].child.error.text
+
+
+def test_where_the_gateway_is_full_an_idle_instance_of_anybody_makes_room() -> None:
+    house = House(replace(SPEC, max_instances=10), Caps(in_all=2))
+    idle = house.ready("s1")
+    house.busy("s2")
+    house.reactor.advance(5)
+    waiting = house.lease("s3", principal="you")
+    assert waiting.child.queued and not idle.alive
+
+
+def test_a_session_that_ends_while_it_waits_leaves_nothing(house: House) -> None:
+    house.busy("s1")
+    house.busy("s2")
+    house.lease("s3")
+    house.pool.release("s3", "its session ended")
+    house.reactor.turn()
+    assert house.view().instances == 2 and not house.supervisor.lacking
 
 
 def test_refusal_of_the_supervisor_leaves_no_trace(house: House) -> None:
@@ -270,6 +308,44 @@ def test_an_operators_mistake_is_fatal_and_asked_again_at_each_call(house: House
     assert "the image is not allowed" in house.view().reason
     house.ready("s")
     assert (house.view().state, house.view().reason) == (ServerState.READY, "")
+
+
+def test_a_server_that_fails_again_and_again_is_given_up_and_tried_by_the_gateway_itself(house: House) -> None:
+    give_up(house)
+    data = house.refused()
+    assert (data["state"], house.view().state) == (ServerState.FATAL, ServerState.FATAL)
+    assert data["retryAfterMs"] > 60_000
+    begun = len(house.supervisor.started)
+    house.reactor.advance(HALF_OPEN_SECONDS)
+    for _ in range(3):
+        house.pool.sweep()
+    assert len(house.supervisor.started) == begun + 1  # one at a time
+    assert "it is being tried now" in house.refused()["reason"]
+    house.child.initialized()
+    assert house.child.reason == "it was only tried"
+    assert house.lease("s").alive
+
+
+def test_a_try_that_fails_gives_the_server_up_for_as_long_again(house: House) -> None:
+    give_up(house)
+    house.reactor.advance(HALF_OPEN_SECONDS)
+    house.pool.sweep()
+    house.child.die(1)
+    assert house.refused()["retryAfterMs"] > 60_000
+    assert house.view().state is ServerState.FATAL
+
+
+def test_a_server_that_was_given_up_is_taken_back_by_hand(house: House) -> None:
+    give_up(house)
+    house.pool.reset("git")
+    assert house.view().state is ServerState.IDLE
+    assert house.lease("s").alive
+
+
+def give_up(house: House) -> None:
+    for _ in range(FATAL_AFTER):
+        house.fail_to_start()
+        house.reactor.advance(61)
 
 
 def test_a_disabled_server_is_refused_without_a_start() -> None:
