@@ -69,7 +69,7 @@ class FakeChild:
     def __init__(self, reactor: FakeReactor, server: str, session: str, script: Script | None) -> None:
         self.server, self.session = server, session
         self.state = ChildState.STARTING
-        self.since = self.born = reactor.clock()
+        self.since = self.born = self.begun = reactor.clock()
         self.plan = None
         self.is_container = False
         self.pid: int | None = 1

@@ -105,6 +105,7 @@ class Child:
         self.state = ChildState.STARTING
         self.since = reactor.clock()
         self.born = self.since
+        self.begun = self.since  # when its start was allowed to begin
         self.plan: LaunchPlan | None = None
         self.pid: int | None = None
         self.exit: Exit | None = None

@@ -98,7 +98,7 @@ class Starts:
         self._places.enter(self._at[child])
         self._under_way.add(child)
         self._reactor.call_later(START_SECONDS, lambda: self._over(child))
-        child.queued = False
+        child.queued, child.begun = False, self._reactor.clock()
         item.begin()
 
     def _changed(self, child: Child) -> None:

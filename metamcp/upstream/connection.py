@@ -111,6 +111,7 @@ class UpstreamConnection:
         self._ready_callbacks: list[Callable[[MetaMCPError | None], None]] = []
         self._lines = LineSplitter(MAX_LINE)
         self._start_timer: Timer | None = None
+        self._opened_at = 0.0
         child.on_data = self._on_data
         child.on_exit = self._on_exit
 
@@ -146,7 +147,7 @@ class UpstreamConnection:
 
     def open(self, opening: Opening) -> None:
         """Begin the conversation. Once."""
-        self.opening = opening
+        self.opening, self._opened_at = opening, self._reactor.clock()
         if self.child.state is ChildState.SPARE and not self.spare:
             self.child.become(ChildState.STARTING)
         self._start_timer = self._reactor.call_later(self.spec.timeouts.start, self._start_too_slow)
@@ -255,10 +256,14 @@ class UpstreamConnection:
             self._transmit(call)
 
     def _start_too_slow(self) -> None:
-        if self.child.queued:
-            # Its time is counted from when it was its turn to start.
-            self._start_timer = self._reactor.call_later(self.spec.timeouts.start, self._start_too_slow)
-        elif not self.started_well and self.opening is not None:
+        if self.started_well or self.opening is None:
+            return
+        # Its time is counted from when it was its turn to start, or, of a spare, from the first word.
+        begun = self._reactor.clock() if self.child.queued else max(self.child.begun, self._opened_at)
+        left = begun + self.spec.timeouts.start - self._reactor.clock()
+        if left > 0:
+            self._start_timer = self._reactor.call_later(left, self._start_too_slow)
+        else:
             self.child.stop(f"it did not answer {self.opening.method} within {self.spec.timeouts.start:g} s")
 
     def _stop_start_timer(self) -> None:

@@ -277,6 +277,19 @@ def test_a_start_that_takes_too_long_counts_as_failed(house: House) -> None:
     assert "did not answer initialize" in house.refused()["reason"]
 
 
+def test_the_time_that_a_start_waits_for_its_turn_is_not_part_of_it() -> None:
+    house = House(replace(SPEC, max_instances=1))
+    house.busy("s1")
+    waiting = house.lease("s2")
+    house.reactor.advance(29)
+    house.pool.release("s1", "its session ended")
+    house.supervisor.started[0].die(0)
+    house.reactor.advance(29.5)
+    assert waiting.alive
+    house.reactor.advance(1)
+    assert house.child.reason == "it did not answer initialize within 30 s"
+
+
 def test_an_instance_given_up_while_it_starts_does_not_speak_against_its_server(house: House) -> None:
     house.lease("s1")
     house.pool.release("s1", "its session ended")
