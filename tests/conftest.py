@@ -9,10 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from engine_fixtures import MISSING, engine
 
 __all__ = ["engine"]
+
+# A pause of the machine says nothing about the code.
+hypothesis.settings.register_profile("metamcp", deadline=None)
+hypothesis.settings.load_profile("metamcp")
 
 HERE = Path(__file__).parent
 WITH_ENGINE = (HERE / "engine", HERE / "conformance")

@@ -155,7 +155,7 @@ class Subscriptions(Listener):
             if error is not None and not isinstance(error, MetaMCPError):
                 _log.warning("listen-refused", extra=logs.fields(server=connection.spec.name))
 
-        wishes.listening = UpstreamCall("subscriptions/listen", params, over, endless=True)
+        wishes.listening = UpstreamCall("subscriptions/listen", params, over, unwaited=True)
         connection.call(wishes.listening)
         if old is not None:
             connection.cancel(old, {})

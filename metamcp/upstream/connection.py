@@ -30,7 +30,7 @@ from metamcp.protocol.jsonrpc import JsonObject, Message, NestedTooDeeply, Raw
 from metamcp.protocol.peer import Peer
 from metamcp.runtime.child import ENGINE_REFUSED, Child, Exit
 from metamcp.runtime.diagnosis.advice import advice
-from metamcp.runtime.states import ChildState
+from metamcp.runtime.states import PING_EVERY, PING_SECONDS, ChildState
 from metamcp.telemetry import logs
 from metamcp.upstream.opening import Opening, SpokenEra
 
@@ -76,7 +76,7 @@ class UpstreamCall:
     deadline: float = 0.0
     last: float = 0.0
     started: float = field(default=0.0)
-    endless: bool = False  # a subscription: it has no deadline, and nobody waits for its result
+    unwaited: bool = False  # a subscription, or a ping: it has no deadline, and no client waits for its result
 
 
 class UpstreamConnection:
@@ -103,6 +103,7 @@ class UpstreamConnection:
         self.watched = False  # somebody waits for what the server says by itself: it is not idle
         self.last_used = reactor.clock()
         self.started_well = False
+        self.retired = ""  # why it takes no call any more, and ends with its last one
         self.unneeded = False  # we ended it, for a reason that does not speak against the server
         self._reactor = reactor
         self._on_closed = on_closed
@@ -110,6 +111,8 @@ class UpstreamConnection:
         self._waiting: list[UpstreamCall] = []
         self._ready_callbacks: list[Callable[[MetaMCPError | None], None]] = []
         self._lines = LineSplitter(MAX_LINE)
+        self._heard_at = reactor.clock()
+        self._ping: UpstreamCall | None = None
         self._start_timer: Timer | None = None
         self._opened_at = 0.0
         child.on_data = self._on_data
@@ -129,12 +132,12 @@ class UpstreamConnection:
     @property
     def in_flight(self) -> int:
         """Calls that wait for this server. A subscription waits for nothing."""
-        return sum(not call.endless for call in self._peer.sent.values()) + len(self._waiting)
+        return sum(not call.unwaited for call in self._peer.sent.values()) + len(self._waiting)
 
     @property
     def only_call(self) -> UpstreamCall | None:
         """The one call in flight; what the server says now belongs to it. None when there are several."""
-        calls = [call for call in self._peer.sent.values() if not call.endless]
+        calls = [call for call in self._peer.sent.values() if not call.unwaited]
         return calls[0] if len(calls) == 1 else None
 
     def capability(self, name: str) -> JsonObject | None:
@@ -167,7 +170,7 @@ class UpstreamConnection:
     def call(self, call: UpstreamCall) -> None:
         """Send ``call`` now, or when the server is ready. Raises AtCapacity when too many wait already."""
         now = call.started = self._reactor.clock()
-        if call.endless:
+        if call.unwaited:
             call.deadline = call.last = float("inf")
         else:
             self.last_used = now
@@ -226,6 +229,22 @@ class UpstreamConnection:
             text = f"server {self.spec.name!r} did not answer {call.method} within {seconds} s"
             call.on_done(None, DeadlinePassed(text, server=self.spec.name, seconds=seconds))
 
+    def check(self, now: float) -> None:
+        """Ask a server that is silent and has nothing to do whether it is there (2025-11-25, Ping; 2026-07-28 has no
+        such request). One that does not answer is ended."""
+        if self.era != "legacy" or not self.started_well or not self.alive or self.in_flight:
+            return
+        if self._ping is None:
+            if now - self._heard_at >= PING_EVERY:
+                self._ping = UpstreamCall("ping", {}, self._pinged, unwaited=True)
+                self.call(self._ping)
+        elif now - max(self._ping.started, self.last_used, self._heard_at) >= PING_SECONDS:
+            self.child.stop(f"it did not answer ping within {PING_SECONDS:g} s")
+
+    def _pinged(self, _result: bytes | None, _error: bytes | MetaMCPError | None) -> None:
+        """An error is an answer, too."""
+        self._ping = None
+
     # --- handshake -------------------------------------------------------------------------------------
 
     def _opened(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
@@ -280,7 +299,7 @@ class UpstreamConnection:
     def _transmit(self, call: UpstreamCall) -> None:
         call.id = self._peer.mint()
         self._peer.send(call.id, call)
-        if not call.endless:
+        if not call.unwaited:
             self.child.become(ChildState.BUSY)
         params = dict(call.params)
         if call.token:
@@ -304,10 +323,12 @@ class UpstreamConnection:
             return True
         if self._peer.sent.pop(call.id, None) is None:
             return False
-        self._maybe_idle()
+        self._maybe_idle(call)
         return True
 
-    def _maybe_idle(self) -> None:
+    def _maybe_idle(self, ended: UpstreamCall) -> None:
+        if ended.unwaited:
+            return
         self.last_used = self._reactor.clock()
         if self.child.state is ChildState.BUSY and not self.in_flight:
             self.child.become(ChildState.READY)
@@ -315,6 +336,7 @@ class UpstreamConnection:
     # --- in --------------------------------------------------------------------------------------------
 
     def _on_data(self, chunk: bytes) -> None:
+        self._heard_at = self._reactor.clock()
         try:
             lines = self._lines.feed(chunk)
         except LineTooLong as error:
@@ -351,7 +373,7 @@ class UpstreamConnection:
         _log.warning("not-a-message", extra=logs.fields(server=name, reason=error.text))
         call = self._peer.answered(identifier)
         if call is not None:
-            self._maybe_idle()
+            self._maybe_idle(call)
             text = f"the answer of server {name!r} cannot be used: {error.text}"
             call.on_done(None, ServerMisbehaved(text, server=name))
 
@@ -360,7 +382,7 @@ class UpstreamConnection:
         if call is None:
             _log.debug("answer-to-nothing", extra=logs.fields(server=self.spec.name))
             return
-        self._maybe_idle()
+        self._maybe_idle(call)
         error = message.failure
         call.on_done(None if error else bytes(message.result), error or None)
 
@@ -409,7 +431,7 @@ class UpstreamConnection:
         except InvalidParams:
             return
         call = self._call_of(identifier)
-        if call is not None and call.endless:
+        if call is not None and call.unwaited:
             self._take(call)
             call.on_done(b"{}", None)
         elif bytes(identifier) and self._peer.finish(bytes(identifier)) is not None:

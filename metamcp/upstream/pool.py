@@ -151,6 +151,7 @@ class UpstreamPool:
         for server in self._servers.values():
             for connection in tuple(server.instances):
                 connection.expire(now)
+                connection.check(now)
                 self._rest(server, connection, now)
             self._refill(server, now)
             if server.breaker.due(now):
@@ -158,6 +159,17 @@ class UpstreamPool:
             server.refresh(now)
         self._end_waiting(now)
         self._make_room()
+
+    def retire(self, name: str, reason: str, sessions: bool) -> None:
+        """The instances of server ``name`` are no longer what a new one would be: they take no call any more and end
+        with their last one, spares at once. ``sessions``: also those that belong to one session, which lose what they
+        know of it."""
+        server = self._servers[name]
+        server.spares.drop(reason)
+        for connection in tuple(server.instances):
+            if connection.alive and (sessions or connection.key.startswith(SHARED)):
+                connection.retired = reason
+                server.withdraw(connection)
 
     def reset(self, name: str) -> None:
         """By hand: forget why the server was given up, or backs off."""
@@ -269,6 +281,8 @@ class UpstreamPool:
     def _rest(self, server: Roster, connection: UpstreamConnection, now: float) -> None:
         if not connection.alive or connection.in_flight:
             return
+        if connection.retired:
+            connection.close(connection.retired)
         idle = not connection.watched and not connection.spare
         if idle and now - connection.last_used >= server.spec.idle_seconds:
             connection.close(f"idle for {server.spec.idle_seconds:g} s")

@@ -497,7 +497,7 @@ def test_the_error_that_answers_the_opening_is_kept_and_told_at_once(starting: T
 
 def test_a_subscription_is_no_call_in_flight_and_never_late(talk: Talk) -> None:
     ended = Outcome()
-    listen = UpstreamCall("subscriptions/listen", {}, ended, endless=True)
+    listen = UpstreamCall("subscriptions/listen", {}, ended, unwaited=True)
     talk.connection.call(listen)
     assert talk.connection.in_flight == 0 and talk.child.state is ChildState.READY
     talk.connection.expire(talk.reactor.now + 1e9)

@@ -11,9 +11,9 @@ from fake_upstream import HELLO, FakeChild, FakeReactor, FakeSupervisor, Hears, 
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, RefusedByPolicy, ServerUnavailable
 from metamcp.runtime.places import Caps
-from metamcp.runtime.states import FATAL_AFTER, HALF_OPEN_SECONDS, ServerState
+from metamcp.runtime.states import FATAL_AFTER, HALF_OPEN_SECONDS, PING_EVERY, PING_SECONDS, ServerState
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
-from metamcp.upstream.opening import handshake
+from metamcp.upstream.opening import SpokenEra, handshake, stateless
 from metamcp.upstream.pool import ServerView, UpstreamPool
 from metamcp.upstream.room import REST_SECONDS
 from metamcp.upstream.roster import CATALOG, PROBE, SHARED, isolation_of, shared_key
@@ -422,6 +422,104 @@ def test_a_watched_instance_is_not_idle(house: House) -> None:
     connection.watched = False
     house.pool.sweep()
     assert not connection.alive
+
+
+def test_a_silent_instance_is_asked_whether_it_is_there_and_an_answer_is_no_use_of_it(house: House) -> None:
+    house.ready("s")
+    house.reactor.advance(PING_EVERY)
+    for _ in range(2):
+        house.pool.sweep()
+    (ping,) = house.child.sent("ping")
+    assert house.view().state is ServerState.READY
+    house.child.say({"jsonrpc": "2.0", "id": ping["id"], "error": {"code": -32601, "message": "unknown method"}})
+    house.reactor.advance(PING_EVERY)
+    house.pool.sweep()
+    assert len(house.child.sent("ping")) == 2
+    house.child.result(house.child.sent("ping")[1]["id"], {})
+    house.reactor.advance(100 - 2 * PING_EVERY)
+    house.pool.sweep()
+    assert house.child.reason == "idle for 100 s"
+
+
+def test_one_that_does_not_answer_is_ended_and_the_next_call_gets_another_at_once(house: House) -> None:
+    house.ready("s")
+    house.reactor.advance(PING_EVERY)
+    house.pool.sweep()
+    house.reactor.advance(PING_SECONDS)
+    house.pool.sweep()
+    assert house.child.reason == "it did not answer ping within 10 s"
+    house.child.die(None, "SIGKILL")
+    assert house.lease("s").alive
+
+
+def test_one_that_works_on_a_call_is_not_asked_and_has_time_to_answer_afterwards(house: House) -> None:
+    connection = house.ready("s")
+    house.reactor.advance(PING_EVERY)
+    house.pool.sweep()
+    connection.call(UpstreamCall("tools/call", {}, Outcome()))
+    house.reactor.advance(PING_EVERY)
+    house.pool.sweep()
+    house.child.result(house.child.sent("tools/call")[0]["id"], {})
+    house.reactor.advance(PING_SECONDS - 1)
+    house.pool.sweep()
+    assert connection.alive
+
+
+def test_a_server_of_2026_07_28_has_no_ping(house: House) -> None:
+    house.pool.lease(SPEC, "s", stateless(), Hears())
+    house.child.result(1, {"supportedVersions": ["2026-07-28"], "capabilities": {}})
+    house.reactor.advance(PING_EVERY)
+    house.pool.sweep()
+    assert house.child.sent("ping") == []
+
+
+# --- several instances for all -----------------------------------------------------------------------------
+
+SEVERAL = replace(SPEC, isolation="shared", max_instances=3)
+
+
+def test_a_call_goes_to_the_least_busy_one_for_all_and_a_further_one_starts_while_all_are_busy() -> None:
+    house = House(SEVERAL)
+    for busy in (1, 2, 3):
+        key = house.pool.least_busy(SEVERAL, SHARED)
+        house.busy(key)
+        assert len(house.supervisor.started) == busy
+    fullest = house.pool.find("git", SHARED)
+    assert fullest is not None
+    fullest.call(UpstreamCall("tools/call", {}, Outcome()))
+    assert house.pool.least_busy(SEVERAL, SHARED) != SHARED
+    house.supervisor.started[1].result(2, {})
+    assert house.pool.find("git", house.pool.least_busy(SEVERAL, SHARED)).child is house.supervisor.started[1]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_without_a_configured_number_there_is_one_for_all(era: SpokenEra) -> None:
+    house = House(replace(SPEC, isolation="shared", max_instances=None))
+    house.busy(shared_key(era))
+    assert house.pool.least_busy(house.spec, shared_key(era)) == shared_key(era)
+
+
+# --- instances that are no longer what a new one would be --------------------------------------------------
+
+
+def test_a_retired_instance_takes_no_call_and_ends_with_its_last_one(house: House) -> None:
+    busy, idle = house.busy("s1"), house.ready("s2")
+    house.pool.retire("git", "its image is another one", sessions=True)
+    assert house.lease("s1") is not busy
+    house.pool.sweep()
+    assert busy.alive and not idle.alive
+    assert house.supervisor.started[1].reason == "its image is another one"
+    house.supervisor.started[0].result(2, {})
+    house.pool.sweep()
+    assert not busy.alive
+
+
+def test_instances_of_sessions_may_stay(house: House) -> None:
+    mine, everybodys = house.ready("s1"), house.ready(SHARED)
+    house.pool.retire("git", "its image is another one", sessions=False)
+    assert house.lease("s1") is mine and house.pool.find("git", SHARED) is None
+    house.pool.sweep()
+    assert mine.alive and not everybodys.alive
 
 
 # --- instances for one call at a time ----------------------------------------------------------------------
