@@ -175,19 +175,44 @@ def test_idle_server_is_stopped_and_wakes_at_the_next_call(tmp_path: Path) -> No
         assert gateway.text(session, "lazy__whoami") != first
 
 
-def test_a_spare_serves_the_first_call_at_once_and_is_replaced(tmp_path: Path) -> None:
-    servers = {"slow": process_server("slow-init", "1", warm=1)}
+def test_who_finds_all_instances_in_use_waits_for_a_place_or_is_told_that_there_is_none(tmp_path: Path) -> None:
+    with running_gateway(tmp_path, {"few": process_server("good", maxInstances=2, timeouts={"start": 3})}) as gateway:
+        sessions = [gateway.open_session() for _ in range(3)]
+        first, second = (gateway.text(session, "few__whoami") for session in sessions[:2])
+        third = gateway.text(sessions[2], "few__whoami")  # one of the others rested, and gave way
+        assert len({first, second, third}) == 3
+        assert sum(bool(child["session"]) for child in gateway.status()["children"]) <= 2
+        calls = [
+            threading.Thread(target=gateway.text, args=(session, "few__sleep", {"ms": 6000}))
+            for session in sessions[1:]
+        ]
+        for call in calls:
+            call.start()
+        eventually(
+            lambda: sum(child["state"] == "BUSY" for child in gateway.status()["children"]) == 2, "both are in use"
+        )
+        error = gateway.call(sessions[0], "few__whoami")["error"]
+        assert error["code"] == -31002
+        assert error["data"]["server"] == "few" and "all its instances are in use" in error["message"]
+        for call in calls:
+            call.join(20)
+
+
+def test_a_spare_serves_the_next_client_at_once_and_is_replaced(tmp_path: Path) -> None:
+    servers = {"slow": process_server("slow-init", "2", warm=1)}
     with running_gateway(tmp_path, servers) as gateway:
         def spares() -> list[int]:
             return [child["pid"] for child in gateway.status()["children"] if child["state"] == "SPARE"]
 
-        eventually(lambda: len(spares()) == 1, "a spare waits")
-        (first,) = spares()
-        session = gateway.open_session()
-        gateway.text(session, "slow__whoami")
-        serving = [child["pid"] for child in gateway.status()["children"] if child["session"]]
-        assert serving == [first]
-        eventually(lambda: len(spares()) == 1 and spares() != [first], "another spare waits")
+        for _ in range(2):
+            eventually(lambda: len(spares()) == 1, "a spare waits")
+            (waiting,) = spares()
+            session, begun = gateway.open_session(), time.monotonic()
+            gateway.text(session, "slow__whoami")
+            took = time.monotonic() - begun
+            assert waiting in [child["pid"] for child in gateway.status()["children"] if child["session"]]
+            eventually(lambda last=waiting: len(spares()) == 1 and spares() != [last], "another spare waits")
+        assert took < 2  # what the next client would say was known, so the spare was ready
 
 
 def test_without_an_engine_check_says_so_quickly_and_the_process_server_serves(tmp_path: Path) -> None:
