@@ -11,11 +11,15 @@ from fake_upstream import FakeReactor, FakeSupervisor, Json, Script
 
 from metamcp.config.model import EndpointSpec, GatewayConfig, NamespaceSpec, ServerSpec
 from metamcp.downstream.registry import SessionRegistry
-from metamcp.gateway.catalog import Catalog
+from metamcp.errors import EngineUnavailable
+from metamcp.gateway.catalog import Catalog, Sources
+from metamcp.gateway.catalog_memory import Kept
 from metamcp.gateway.interface import Is, Outbound, Reply
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.router import Router
 from metamcp.gateway.subscriptions import Subscriptions
+from metamcp.runtime.command.effective import image_of
+from metamcp.runtime.image_ids import ImageIds
 from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
 
@@ -74,31 +78,68 @@ class Got:
         return next(item.session for item in self.items if item.session)
 
 
+class AtOnce:
+    """Workers that are done before they are asked; what they found comes with the reactor's next turn."""
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        job()
+        return True
+
+
 class Upstream:
-    """Servers, the pool, their eras and the catalog. ``kept`` is what was remembered of eras; "" identifies none."""
+    """Servers, the pool, their images, eras and the catalog. ``kept`` is what was remembered of eras, ``memory`` of
+    lists, ``engine`` the image ids that the engine has, by reference; one that is an error cannot be asked for."""
 
     def __init__(
-        self, servers: Mapping[str, ServerSpec], script: Script | None, remembered: Mapping[str, Verdict] | None = None
+        self,
+        servers: Mapping[str, ServerSpec],
+        script: Script | None,
+        remembered: Mapping[str, Verdict] | None = None,
+        memory: Mapping[str, Kept] | None = None,
+        engine: Mapping[str, str | EngineUnavailable] | None = None,
     ) -> None:
         self.reactor = FakeReactor()
         self.supervisor = FakeSupervisor(self.reactor, script)
         self.changes: list[str] = []
-        self.identity = ""
+        self.retired: list[str] = []
         self.kept: dict[str, Verdict] = dict(remembered or {})
+        self.memory: dict[str, Kept] = dict(memory or {})
+        self.engine: dict[str, str | EngineUnavailable] = dict(engine or {})
         reactor: Any = self.reactor
         supervisor: Any = self.supervisor
+        workers: Any = AtOnce()
         self.pool = UpstreamPool(reactor, servers, supervisor, lambda: 0.5)
-        self.eras = Eras(
-            reactor, self.pool, lambda _spec, callback: callback(self.identity), self.wall, self.kept, self.kept.update
-        )
+        self.images = ImageIds(
+            reactor, workers, image_of, self._image, servers.values(),
+            lambda server: self.catalog.meet(server), lambda server: self.catalog.image_changed(server),
+        )  # fmt: skip
+        self.eras = Eras(reactor, self.pool, self.images.key, self.wall, self.kept, self.kept.update)
         self.subscriptions = Subscriptions(lambda connection: self.catalog.changed(connection), self.pool.renew)
-        self.catalog = Catalog(reactor, self.pool, self.eras, servers, self.subscriptions, self.on_change)
+        self.catalog = Catalog(
+            Sources(reactor, self.pool, self.eras, self.images, self.retired.append, self.wall, lambda: 0.5),
+            servers, self.memory, self.subscriptions, self.on_change, self._keep,
+        )  # fmt: skip
+
+    def begin(self) -> None:
+        """As the factory schedules it."""
+        self.images.recheck()
+        self.catalog.refresh_all()
+        self.reactor.turn()
+
+    def _image(self, reference: str) -> str | None:
+        found = self.engine.get(reference)
+        if isinstance(found, EngineUnavailable):
+            raise found
+        return found
+
+    def _keep(self, kept: tuple[Kept, ...]) -> None:
+        self.memory = {item.fingerprint: item for item in kept}
 
     def wall(self) -> float:
         return NOW + self.reactor.now
 
-    def on_change(self, server: str) -> None:
-        self.changes.append(server)
+    def on_change(self, servers: frozenset[str]) -> None:
+        self.changes += sorted(servers)
 
 
 class Gateway(Upstream):
@@ -124,6 +165,6 @@ class Gateway(Upstream):
             {"all": self.namespace}, operators or {}, self.wall, lambda: next(names),
         )  # fmt: skip
 
-    def on_change(self, server: str) -> None:
-        super().on_change(server)
-        self.router.catalog_changed(server)
+    def on_change(self, servers: frozenset[str]) -> None:
+        super().on_change(servers)
+        self.router.catalog_changed(servers)

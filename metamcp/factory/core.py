@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_ser
 from metamcp.config.settings import Settings
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import ConfigInvalid, EngineUnavailable
-from metamcp.gateway.catalog import Catalog
+from metamcp.factory.remembering import Remembering, image_id
+from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.interface import Gateway, Reply
 from metamcp.gateway.local import LocalGateway
 from metamcp.gateway.namespace import Namespace
@@ -34,14 +35,14 @@ from metamcp.runtime.command.effective import Resolver, image_of
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.diagnosis import diagnostics, overview
 from metamcp.runtime.engine import Engine
+from metamcp.runtime.image_ids import RECHECK_SECONDS, ImageIds
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity
 from metamcp.runtime.places import Caps
 from metamcp.runtime.policy.network import INTERNAL
 from metamcp.runtime.supervisor import Launcher, Supervisor
 from metamcp.telemetry import logs
-from metamcp.upstream import era_memory
-from metamcp.upstream.era import Eras, Identify, Verdict
+from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
 from metamcp.upstream.remote.child import RemoteChild
 
@@ -65,6 +66,8 @@ class Core:
     router: Router
     supervisor: Supervisor
     catalog: Catalog
+    images: ImageIds
+    remembering: Remembering
     starters: Workers
     chores: Workers
     engine: Engine
@@ -77,6 +80,7 @@ class Core:
     def stop(self, on_done: Callable[[], None]) -> None:
         """Take nothing new, end the sessions, then every child; ``on_done`` when none is left."""
         self.router.drain()
+        self.remembering.flush()
         self.supervisor.stop_all("the gateway is shutting down", on_done)
 
     def close(self) -> None:
@@ -125,25 +129,32 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )  # fmt: skip
     servers = loaded.config.servers
     pool = UpstreamPool(reactor, servers, supervisor, random.random)
-    eras = Eras(
-        reactor, pool, _identify(reactor, chores, engine), time.time, era_memory.recall(settings.state_dir),
-        lambda verdicts: _keep(chores, settings, verdicts),
+    remembering = Remembering(reactor, chores, settings.state_dir)
+    images = ImageIds(
+        reactor, chores, resolver.image, lambda reference: image_id(engine, reference), servers.values(),
+        lambda server: catalog.meet(server), lambda server: catalog.image_changed(server),
     )  # fmt: skip
+    eras = Eras(reactor, pool, images.key, time.time, remembering.recall_eras(), remembering.eras.put)
     subscriptions = Subscriptions(lambda connection: catalog.changed(connection), pool.renew)
-    catalog = Catalog(reactor, pool, eras, servers, subscriptions, lambda server: router.catalog_changed(server))
+    catalog = Catalog(
+        Sources(reactor, pool, eras, images, _retire, time.time, random.random),
+        servers, remembering.recall_catalog(), subscriptions,
+        lambda changed: router.catalog_changed(changed), remembering.catalog.put,
+    )  # fmt: skip
     namespaces = {
         name: Namespace(spec, catalog.entry, catalog.problem) for name, spec in loaded.config.namespaces.items()
     }
     registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
     snapshot = Snapshot(
-        identity.instance, time.time(), servers, namespaces, registry, pool, supervisor, image_of, _wall
-    )
+        identity.instance, time.time(), servers, namespaces, registry, pool, supervisor, catalog, images,
+        image_of, _wall,
+    )  # fmt: skip
     operators = _operators(settings, loaded, identity, engine, reactor, chores, snapshot)
     router = Router(
         reactor, loaded.config, registry, pool, eras, catalog, subscriptions, namespaces, operators,
         time.time, lambda: secrets.token_urlsafe(24),
     )  # fmt: skip
-    core = Core(reactor, router, supervisor, catalog, starters, chores, engine, lock)
+    core = Core(reactor, router, supervisor, catalog, images, remembering, starters, chores, engine, lock)
     _schedule(core, pool, registry, identity)
     return core
 
@@ -156,32 +167,9 @@ def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
         _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))
 
 
-def _identify(reactor: Reactor, chores: Workers, engine: Engine) -> Identify:
-    """A container's verdict is remembered by the image's id and the configuration; nothing else has an identity."""
-
-    def identify(spec: ServerSpec, callback: Callable[[str], None]) -> None:
-        image = image_of(spec)
-
-        def look() -> None:
-            found = _image_id(engine, image or "")
-            reactor.call_soon(lambda: callback(f"{found} {spec.fingerprint()}" if found else ""))
-
-        if image is None or not chores.submit(look):
-            callback("")
-
-    return identify
-
-
-def _image_id(engine: Engine, image: str) -> str:
-    try:
-        facts = engine.image(image)
-    except EngineUnavailable:
-        return ""
-    return facts.id if facts else ""
-
-
-def _keep(chores: Workers, settings: Settings, verdicts: Mapping[str, Verdict]) -> None:
-    chores.submit(lambda: era_memory.keep(settings.state_dir, verdicts))
+def _retire(server: str) -> None:
+    """Instances of an old image go on serving who has them, until they are idle."""
+    _log.info("image-retired", extra=logs.fields(server=server))
 
 
 def _launcher(resolver: Resolver, engine: Engine) -> Launcher:
@@ -201,7 +189,9 @@ def _schedule(core: Core, pool: UpstreamPool, registry: SessionRegistry, identit
         core.chores.submit(lambda: _sweep_containers(core.engine, identity))
 
     core.reactor.call_soon(reap)
+    core.reactor.call_soon(core.images.recheck)
     core.reactor.call_soon(core.catalog.refresh_all)
+    core.reactor.call_soon(lambda: core.reactor.call_every(RECHECK_SECONDS, core.images.recheck))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, pool.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SESSION_SWEEP_SECONDS, registry.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_REAP_SECONDS, reap))

@@ -82,10 +82,10 @@ class OwnLists:
             del own.instances[connection.spec.name]
             self._rebuild(own)
 
-    def catalog_changed(self, server: str) -> None:
-        """Sessions that see the catalog's list of ``server`` beside their own ones."""
+    def catalog_changed(self, servers: frozenset[str]) -> None:
+        """Sessions that see the catalog's lists of ``servers`` beside their own ones."""
         for own in tuple(self._own.values()):
-            if server in own.namespace.spec.servers:
+            if not servers.isdisjoint(own.namespace.spec.servers):
                 self._rebuild(own)
 
     def close(self, session: ClientSession) -> None:

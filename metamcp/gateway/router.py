@@ -153,14 +153,14 @@ class Router:
         self._subscriptions.drop(session, self._pool.find)
         self._pool.release(session.id, "its session ended")
 
-    def catalog_changed(self, server: str) -> None:
+    def catalog_changed(self, servers: frozenset[str]) -> None:
         """For the catalog: merge anew, and tell clients whose listing is another one now."""
         for name, namespace in self._namespaces.items():
-            if server in namespace.spec.servers:
+            if not servers.isdisjoint(namespace.spec.servers):
                 kinds = namespace.rebuild()
                 self._announce(name, kinds)
                 self._listenings.announce(namespace, kinds)
-        self._own_lists.catalog_changed(server)
+        self._own_lists.catalog_changed(servers)
 
     def _announce(self, namespace: str, kinds: tuple[Kind, ...]) -> None:
         for session in self._registry.sessions:

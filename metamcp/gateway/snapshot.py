@@ -10,8 +10,12 @@ from typing import Any
 from metamcp import __version__
 from metamcp.config.model import ServerSpec
 from metamcp.downstream.registry import SessionRegistry
+from metamcp.errors import MetaMCPError
+from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.namespace import Namespace
 from metamcp.runtime.child import Child
+from metamcp.runtime.image_ids import ImageIds
+from metamcp.runtime.states import ServerState
 from metamcp.runtime.supervisor import Supervisor
 from metamcp.upstream.pool import ServerView, UpstreamPool
 
@@ -29,6 +33,8 @@ class Snapshot:
     registry: SessionRegistry
     pool: UpstreamPool
     supervisor: Supervisor
+    catalog: Catalog
+    images: ImageIds
     image_of: Callable[[ServerSpec], str | None]
     wall: Callable[[float], float]
 
@@ -64,10 +70,12 @@ class Snapshot:
         return {"ready": not reasons, "reasons": reasons}
 
     def _server(self, view: ServerView) -> dict[str, Any]:
+        problem = self.catalog.problem(view.name)
+        state, reason = _judged(view, problem)
         return {
-            "name": view.name, "state": view.state, "since": self.wall(view.since), "reason": view.reason,
-            "image": self.image_of(self.servers[view.name]), "digest": None,
-            "instances": view.instances, "lastExit": view.last_exit,
+            "name": view.name, "state": state, "since": self.wall(view.since), "reason": reason,
+            "image": self.image_of(self.servers[view.name]), "digest": self.images.id(view.name),
+            "listed": self.catalog.listed(view.name), "instances": view.instances, "lastExit": view.last_exit,
         }
 
     def _child(self, child: Child) -> dict[str, Any]:
@@ -77,6 +85,13 @@ class Snapshot:
             "session": child.session[:8] or None, "state": child.state, "since": self.wall(child.since),
             "memoryBytes": _resident(child.pid) if not name else None,
         }
+
+
+def _judged(view: ServerView, problem: MetaMCPError | None) -> tuple[ServerState, str]:
+    """A server whose lists could not be read is not IDLE: it is asked again after a pause."""
+    if problem is None or view.state in (ServerState.BACKOFF, ServerState.FATAL):
+        return view.state, view.reason
+    return ServerState.BACKOFF if view.state is ServerState.IDLE else view.state, problem.text
 
 
 def _resident(pid: int | None) -> int | None:

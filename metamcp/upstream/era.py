@@ -1,9 +1,9 @@
 """Which eras of the protocol a server speaks: asked once on a disposable instance, remembered with its date.
 
 Asking can end a server or fix it on one era (2026-07-28, Versioning: clients that speak both), so an instance that
-was asked is never used for anything else. What is known of an image is kept by its digest and the server's
-configuration; what a plain process or a remote server speaks is known until the gateway ends, since nobody can
-see from outside that it has become another one.
+was asked is never used for anything else. A verdict is kept by what the server is: its image and its configuration.
+Nobody can see from outside that a plain process or a remote server has become another one, so what is kept of those
+is presumed only until they have been asked again.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class _Finding:
 
 
 Found = Callable[[MetaMCPError | None], None]
-Identify = Callable[[ServerSpec, Callable[[str], None]], None]
-"""Calls back with what a server's verdict is remembered by, or "" when it must not be."""
+Identify = Callable[[ServerSpec], str]
+"""What a server's verdict is remembered by, or "" when it must not be."""
 
 
 class Eras:
@@ -94,12 +94,22 @@ class Eras:
         """``era`` if the server speaks it, so that nothing has to be translated; else the other one."""
         return era if self.speaks(spec, era) else self.preferred(spec)
 
-    def find(self, spec: ServerSpec, found: Found) -> None:
-        """Call back when the eras of ``spec`` are known, or with the reason why it could not be asked."""
-        if spec.era != "auto" or spec.name in self._spoken:
+    def presume(self, spec: ServerSpec) -> None:
+        """Take for true what is remembered, however old, so that nobody has to wait."""
+        identity = self._identify(spec)
+        verdict = self._remembered.get(identity)
+        if verdict is not None:
+            self._identities[spec.name], self._spoken[spec.name] = identity, verdict
+
+    def find(self, spec: ServerSpec, found: Found, anew: bool = False) -> None:
+        """Call back when the eras of ``spec`` are known, or with the reason why it could not be asked. ``anew``: ask,
+        whatever is known; until the answer is there, that holds."""
+        identity = self._identify(spec)
+        if spec.era != "auto" or (not anew and self._is_known(spec, identity)):
             found(None)
-        else:
-            self._identify(spec, lambda identity: self._recall(spec, identity, found))
+            return
+        self._identities[spec.name] = identity
+        self._ask(spec, stateless(), lambda finding: self._discovered(spec, finding, found))
 
     def confirm(self, spec: ServerSpec, era: SpokenEra) -> None:
         """``era`` was spoken: a verdict that was only a guess is one to remember now."""
@@ -123,14 +133,14 @@ class Eras:
         verdict = self._spoken.get(spec.name)
         return verdict.eras if verdict else ("legacy",)
 
-    def _recall(self, spec: ServerSpec, identity: str, found: Found) -> None:
-        self._identities[spec.name] = identity
+    def _is_known(self, spec: ServerSpec, identity: str) -> bool:
+        """Of what the server is now, not of what it was. A verdict that is kept is good for a time only."""
         verdict = self._remembered.get(identity)
         if verdict is not None and self._wall() - verdict.at < REMEMBERED_DAYS * _DAY:
-            self._spoken[spec.name] = verdict
-            found(None)
-        else:
-            self._ask(spec, stateless(), lambda finding: self._discovered(spec, finding, found))
+            self._identities[spec.name], self._spoken[spec.name] = identity, verdict
+            return True
+        known = spec.name in self._spoken and self._identities.get(spec.name) == identity
+        return known and verdict is None
 
     def _discovered(self, spec: ServerSpec, finding: _Finding, found: Found) -> None:
         if finding.spoke is None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from metamcp.config import images, secrets
 from metamcp.config.model import Allowlist, ServerSpec
+from metamcp.config.secrets import ResolvedServer
 from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy
 from metamcp.runtime.command import launch
 from metamcp.runtime.command.grammar import DockerRun, is_container_command, parse
@@ -58,6 +59,15 @@ class Resolver:
             error.data.setdefault("server", spec.name)
             raise
 
+    def image(self, spec: ServerSpec) -> str | None:
+        """The reference that the engine is given for a container of ``spec``; None when none may be started."""
+        try:
+            run, verdict = self._allowed(spec, secrets.resolve_server(spec, self.environ, self.read_file))
+            self._decide(spec, run, verdict)
+            return run.image
+        except MetaMCPError:
+            return None
+
     def launch(self, spec: ServerSpec, session: str) -> LaunchPlan:
         """For the Supervisor: what to run now. The masked command goes into the log."""
         effective = self.resolve(spec, session)
@@ -71,13 +81,8 @@ class Resolver:
         if not is_container_command(spec.command):
             plan = launch.process_plan(spec, resolved.args, resolved.env, self._base(), resolved.secrets)
             return Effective(plan, None, None)
-        run = parse(spec.command, resolved.args)
-        verdict = images.decide(self.allowlist, run.image)
-        if verdict.rule is None or not verdict.allowed:
-            raise RefusedByPolicy(
-                f"{verdict.reason}; {verdict.advice}", rule="image-allowlist", advice=verdict.advice, image=run.image
-            )
-        decision = self._decide(spec, _as_allowed(run, verdict), verdict)
+        run, verdict = self._allowed(spec, resolved)
+        decision = self._decide(spec, run, verdict)
         plan = launch.plan(
             spec,
             decision,
@@ -88,6 +93,15 @@ class Resolver:
             secret_values=resolved.secrets,
         )
         return Effective(plan, decision, verdict)
+
+    def _allowed(self, spec: ServerSpec, resolved: ResolvedServer) -> tuple[DockerRun, images.Verdict]:
+        run = parse(spec.command, resolved.args)
+        verdict = images.decide(self.allowlist, run.image)
+        if verdict.rule is None or not verdict.allowed:
+            raise RefusedByPolicy(
+                f"{verdict.reason}; {verdict.advice}", rule="image-allowlist", advice=verdict.advice, image=run.image
+            )
+        return _as_allowed(run, verdict), verdict
 
     def _decide(self, spec: ServerSpec, run: DockerRun, verdict: images.Verdict) -> Decision:
         return policy.decide(

@@ -71,7 +71,7 @@ def logged() -> Iterator[list[Any]]:
 def test_collision_degrades_one_tool_and_reaches_the_operator_once(logged: list[Any]) -> None:
     specs = {name: ServerSpec(name) for name in ("a", "b")}
     core = Core(specs, tools(tool("t"), tool("t")), prefix=False)
-    core.router.catalog_changed("a")
+    core.router.catalog_changed(frozenset({"a"}))
     assert list(core.namespace.view.routes["tools"]) == ["t", "a__t", "b__t"]
     problems = [
         "tools: 't' of 'a' is shown as 'a__t'", "tools: 't' of 'b' is shown as 'b__t'",
@@ -81,8 +81,9 @@ def test_collision_degrades_one_tool_and_reaches_the_operator_once(logged: list[
     assert told == [{"namespace": "all", "problem": problem} for problem in problems]
     supervisor: Any = core.supervisor
     snapshot = Snapshot(
-        "i", 0.0, specs, {"all": core.namespace}, core.registry, core.pool, supervisor, lambda _spec: None, float
-    )
+        "i", 0.0, specs, {"all": core.namespace}, core.registry, core.pool, supervisor, core.catalog, core.images,
+        lambda _spec: None, float,
+    )  # fmt: skip
     assert snapshot.status()["namespaces"]["all"]["problems"] == problems
 
 

@@ -15,6 +15,7 @@ from metamcp.errors import MetaMCPError, RefusedByPolicy
 from metamcp.upstream.era import PROBE_SECONDS, REMEMBERED_DAYS, Verdict
 
 SPEC = ServerSpec("git", max_instances=1)
+IDENTITY = SPEC.fingerprint()
 MODERN = {"supportedVersions": ["2026-07-28"], "capabilities": {}}
 DAY = 86400
 
@@ -22,9 +23,11 @@ DAY = 86400
 class House(Upstream):
     """``discover`` and ``initialize``: how the server answers each: a result, an error code, "exit" or silence."""
 
-    def __init__(self, discover: Any = None, initialize: Any = None, remembered: Mapping[str, Verdict] | None = None):
-        super().__init__({"git": SPEC}, self.script, remembered)
-        self.identity = "sha256:1 f"
+    def __init__(
+        self, discover: Any = None, initialize: Any = None, remembered: Mapping[str, Verdict] | None = None,
+        spec: ServerSpec = SPEC,
+    ) -> None:  # fmt: skip
+        super().__init__({"git": spec}, self.script, remembered)
         self.answers = {"server/discover": discover, "initialize": initialize}
         self.found: list[MetaMCPError | None] = []
 
@@ -95,29 +98,29 @@ def test_a_guess_that_was_confirmed_is_remembered() -> None:
     house.find()
     assert house.kept == {}
     house.eras.confirm(SPEC, "legacy")
-    assert house.kept["sha256:1 f"].eras == ("legacy",)
+    assert house.kept[IDENTITY].eras == ("legacy",)
 
 
 def test_a_server_without_identity_is_never_remembered() -> None:
-    house = House(-32601)
-    house.identity = ""
-    house.find()
-    house.eras.confirm(SPEC, "legacy")
+    unknown = replace(SPEC, command="docker", args=("run", "-i", "git:1"))
+    house = House(-32601, spec=unknown)
+    house.find(unknown)
+    house.eras.confirm(unknown, "legacy")
     assert house.spoken == (True, False) and house.kept == {}
 
 
 def test_what_is_remembered_is_not_asked_again_until_it_is_old() -> None:
-    kept = {"sha256:1 f": Verdict(("modern",), NOW + 1000)}
+    kept = {IDENTITY: Verdict(("modern",), NOW + 1000)}
     house = House(-32601, remembered=kept)
     house.find()
     assert house.asked() == [] and house.spoken == (False, True)
-    later = House(-32601, remembered={"sha256:1 f": Verdict(("modern",), NOW - REMEMBERED_DAYS * DAY)})
+    later = House(-32601, remembered={IDENTITY: Verdict(("modern",), NOW - REMEMBERED_DAYS * DAY)})
     later.find()
     assert later.asked() == ["server/discover"] and later.spoken == (True, False)
 
 
 def test_another_image_is_asked_anew() -> None:
-    house = House(-32601, remembered={"sha256:0 f": Verdict(("modern",), NOW)})
+    house = House(-32601, remembered={f"sha256:0 {IDENTITY}": Verdict(("modern",), NOW)})
     house.find()
     assert house.asked() == ["server/discover"]
 
@@ -171,3 +174,43 @@ def test_probing_needs_no_second_place_beside_the_one_instance_that_is_allowed()
     house.find()
     assert house.found == [None]
     assert len(house.supervisor.started) == 2
+
+
+# --- what is presumed --------------------------------------------------------------------------------------
+
+
+def test_what_is_presumed_holds_until_it_has_been_asked_anew() -> None:
+    house = House(-32601, remembered={IDENTITY: Verdict(("modern",), NOW - 2 * REMEMBERED_DAYS * DAY)})
+    house.eras.presume(SPEC)
+    assert house.spoken == (False, True) and house.asked() == []
+    house.supervisor.script = None
+    house.eras.find(SPEC, house.found.append, anew=True)
+    assert house.spoken == (False, True)
+    house.script(house.supervisor.started[0], house.supervisor.started[0].messages[0])
+    assert house.found == [None] and house.spoken == (True, False)
+    assert house.kept[IDENTITY].eras == ("legacy",)
+
+
+def test_anew_asks_although_it_is_remembered() -> None:
+    house = House(-32601, remembered={IDENTITY: Verdict(("modern",), NOW)})
+    house.eras.find(SPEC, house.found.append, anew=True)
+    house.reactor.turn()
+    assert house.asked() == ["server/discover"] and house.spoken == (True, False)
+
+
+def test_nothing_is_presumed_of_a_server_that_is_not_remembered() -> None:
+    house = House(-32601)
+    house.eras.presume(SPEC)
+    assert house.eras.verdict("git") is None
+    house.find()
+    assert house.asked() == ["server/discover"]
+
+
+def test_a_server_that_became_another_one_is_asked_again() -> None:
+    house = House(-32601)
+    house.find()
+    house.answers["server/discover"], house.answers["initialize"] = MODERN, -32022
+    house.find()
+    assert house.spoken == (True, False)
+    house.find(replace(SPEC, args=("--new",)))
+    assert house.spoken == (False, True)

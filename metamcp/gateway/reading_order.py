@@ -1,0 +1,57 @@
+"""Whose lists are read next: a few servers at a time, those first that a client waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from metamcp.concurrency.reactor import Reactor, Timer
+
+MOST_READINGS = 4
+"""Readings under way at once. A client's own start so waits for a few of ours at most, never for a hundred."""
+
+PATIENCE_SECONDS = 5.0
+"""A reading that takes longer counts no more: one that hangs must not hold up the others."""
+
+
+class ReadingOrder:
+    """Owned by the reactor's thread. ``begin(server)`` is called when it is the server's turn."""
+
+    def __init__(self, reactor: Reactor, begin: Callable[[str], None]) -> None:
+        self._reactor = reactor
+        self._begin = begin
+        self._waiting: dict[str, None] = {}  # in the order of their turns
+        self._under_way: dict[str, Timer] = {}
+        self._looping = False
+
+    def add(self, server: str) -> None:
+        self._waiting[server] = None
+        self._next()
+
+    def hurry(self, servers: Iterable[str]) -> None:
+        """A client waits for ``servers``: those of them that have not begun come before all others."""
+        first = {name: None for name in servers if name in self._waiting}
+        self._waiting = first | self._waiting
+
+    def over(self, server: str) -> None:
+        """Its reading has ended, or is not wanted any more."""
+        self._waiting.pop(server, None)
+        timer = self._under_way.pop(server, None)
+        if timer is not None:
+            timer.cancel()
+        self._next()
+
+    def _next(self) -> None:
+        """A loop, not a recursion: ``begin`` may call ``over`` before it returns."""
+        if self._looping:
+            return
+        self._looping = True
+        try:
+            while self._waiting and len(self._under_way) < MOST_READINGS:
+                self._start(next(iter(self._waiting)))
+        finally:
+            self._looping = False
+
+    def _start(self, server: str) -> None:
+        del self._waiting[server]
+        self._under_way[server] = self._reactor.call_later(PATIENCE_SECONDS, lambda: self.over(server))
+        self._begin(server)
