@@ -137,7 +137,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     eras = Eras(reactor, pool, images.key, time.time, remembering.recall_eras(), remembering.eras.put)
     subscriptions = Subscriptions(lambda connection: catalog.changed(connection), pool.renew)
     catalog = Catalog(
-        Sources(reactor, pool, eras, images, _retire, time.time, random.random),
+        # Instances of an old image serve those whom they serve already, until they are idle.
+        Sources(reactor, pool, eras, images, lambda _server: None, time.time, random.random),
         servers, remembering.recall_catalog(), subscriptions,
         lambda changed: router.catalog_changed(changed), remembering.catalog.put,
     )  # fmt: skip
@@ -165,11 +166,6 @@ def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
     unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
     if unused:
         _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))
-
-
-def _retire(server: str) -> None:
-    """Instances of an old image go on serving who has them, until they are idle."""
-    _log.info("image-retired", extra=logs.fields(server=server))
 
 
 def _launcher(resolver: Resolver, engine: Engine) -> Launcher:
