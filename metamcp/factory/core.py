@@ -137,8 +137,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     eras = Eras(reactor, pool, images.key, time.time, remembering.recall_eras(), remembering.eras.put)
     subscriptions = Subscriptions(lambda connection: catalog.changed(connection), pool.renew)
     catalog = Catalog(
-        # Instances of an old image serve those whom they serve already, until they are idle.
-        Sources(reactor, pool, eras, images, lambda _server: None, time.time, random.random),
+        Sources(reactor, pool, eras, images, _retire(pool), time.time, random.random),
         servers, remembering.recall_catalog(), subscriptions,
         lambda changed: router.catalog_changed(changed), remembering.catalog.put,
     )  # fmt: skip
@@ -166,6 +165,11 @@ def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
     unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
     if unused:
         _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))
+
+
+def _retire(pool: UpstreamPool) -> Callable[[str], None]:
+    """Of an image that is another one now: who has a container of the old one keeps it, nobody else gets it."""
+    return lambda server: pool.retire(server, "its image is another one", sessions=False)
 
 
 def _launcher(resolver: Resolver, engine: Engine) -> Launcher:
