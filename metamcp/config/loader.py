@@ -1,4 +1,4 @@
-"""The configuration directory, read at once: ``servers.json`` and ``allowlist.json``; and what a reload changes."""
+"""The configuration directory, read at once: ``servers.json`` and ``allowlist.json``."""
 
 from __future__ import annotations
 
@@ -25,38 +25,16 @@ class Loaded:
     allowlist: Allowlist
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Names of servers, each list in alphabetical order; ``unchanged`` ones need no restart."""
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: tuple[str, ...]
-    unchanged: tuple[str, ...]
-
-
-def load(config_dir: Path) -> Loaded:
+def load(config_dir: Path, *, expects_allowlist: bool = False) -> Loaded:
     """Both files of ``config_dir``. Raises ConfigInvalid with the problems of both; paths begin with the file's
-    name. Without ``allowlist.json`` no image may run; without ``servers.json`` there is nothing to serve."""
+    name. Without ``allowlist.json`` no image may run, unless it is expected, because it was there before; without
+    ``servers.json`` there is nothing to serve. Blocks."""
     problems: list[tuple[str, str]] = []
     config = _read(config_dir / SERVERS_FILE, parse_servers, problems)
-    allowed = _read(config_dir / ALLOWLIST_FILE, parse_allowlist, problems, Allowlist())
+    allowed = _read(config_dir / ALLOWLIST_FILE, parse_allowlist, problems, None if expects_allowlist else Allowlist())
     if problems or config is None or allowed is None:
         raise ConfigInvalid(problems)
     return Loaded(config, allowed)
-
-
-def changed_servers(old: GatewayConfig, new: GatewayConfig) -> Changes:
-    """Which servers a reload touches, told by their fingerprints."""
-    before = {name: spec.fingerprint() for name, spec in old.servers.items()}
-    after = {name: spec.fingerprint() for name, spec in new.servers.items()}
-    both = sorted(before.keys() & after.keys())
-    return Changes(
-        added=tuple(sorted(after.keys() - before.keys())),
-        removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(name for name in both if before[name] != after[name]),
-        unchanged=tuple(name for name in both if before[name] == after[name]),
-    )
 
 
 def _read(
@@ -93,6 +71,8 @@ def _in_file(name: str, place: str) -> str:
 
 
 def _missing(path: Path) -> str:
+    if path.name == ALLOWLIST_FILE:
+        return f"was in {path.parent} before and is gone: put it back, or write {{}} into it if no image may run"
     return (
         f"there is no such file in {path.parent}: create it (docs/configuration.md describes it), "
         "or set METAMCP_CONFIG_DIR to the directory that has it"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from metamcp.config import images, secrets
-from metamcp.config.model import Allowlist, ServerSpec
+from metamcp.config.model import Allowlist, ImageRule, ServerSpec
 from metamcp.config.secrets import ResolvedServer
 from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy
 from metamcp.runtime.command import launch
@@ -36,6 +36,15 @@ class Effective:
     plan: LaunchPlan
     decision: Decision | None
     verdict: images.Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """What an allowlist lets the container of one server do. The bind roots count where something is mounted."""
+
+    rule: ImageRule
+    pinned: str
+    bind_roots: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,21 @@ class Resolver:
         shown = shlex.join(launch.masked(effective.plan.argv, effective.plan.secret_values))
         _log.info("starting", extra=logs.fields(server=spec.name, session=session[:_SHORT] or None, command=shown))
         return effective.plan
+
+    def licence(self, spec: ServerSpec, allowlist: Allowlist) -> Licence | None:
+        """What ``allowlist`` says about the server's container; None for a plain process, and where nothing may run
+        or the command cannot be read. Blocks: a secret may stand in a file."""
+        if not is_container_command(spec.command):
+            return None
+        try:
+            run = parse(spec.command, secrets.resolve_server(spec, self.environ, self.read_file).args)
+        except MetaMCPError:
+            return None
+        verdict = images.decide(allowlist, run.image)
+        if verdict.rule is None or not verdict.allowed:
+            return None
+        mounts = run.values("volume") or run.values("mount")
+        return Licence(verdict.rule, verdict.pinned, allowlist.bind_roots if mounts else ())
 
     def _resolve(self, spec: ServerSpec, session: str) -> Effective:
         resolved = secrets.resolve_server(spec, self.environ, self.read_file)

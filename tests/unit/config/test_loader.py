@@ -1,16 +1,15 @@
-"""The configuration directory: both files at once, their problems together, and what a reload changes."""
+"""The configuration directory: both files at once, their problems together."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from metamcp.config.images import decide
-from metamcp.config.loader import MAX_FILE_BYTES, Changes, changed_servers, load
-from metamcp.config.model import Allowlist, GatewayConfig, ServerSpec
+from metamcp.config.loader import MAX_FILE_BYTES, load
+from metamcp.config.model import Allowlist
 from metamcp.config.schema import allowlist_from, servers_from
 from metamcp.errors import ConfigInvalid
 
@@ -35,6 +34,15 @@ def test_both_files_are_loaded(tmp_path: Path) -> None:
 def test_missing_allowlist_allows_nothing(tmp_path: Path) -> None:
     (tmp_path / "servers.json").write_text(GOOD)
     assert load(tmp_path).allowlist == Allowlist()
+
+
+def test_allowlist_that_was_there_before_is_missed(tmp_path: Path) -> None:
+    (tmp_path / "servers.json").write_text(GOOD)
+    with pytest.raises(ConfigInvalid) as caught:
+        load(tmp_path, expects_allowlist=True)
+    ((path, text),) = caught.value.problems
+    assert path == "allowlist.json"
+    assert "is gone" in text
 
 
 def test_missing_servers_file_is_a_problem_with_advice(tmp_path: Path) -> None:
@@ -79,18 +87,6 @@ def test_directory_in_place_of_a_file_is_a_problem(tmp_path: Path) -> None:
     ((path, text),) = problems(tmp_path)
     assert path == "allowlist.json"
     assert "cannot be read" in text
-
-
-def config(*servers: ServerSpec) -> GatewayConfig:
-    return GatewayConfig({spec.name: spec for spec in servers}, {}, {})
-
-
-def test_reload_touches_only_servers_that_differ() -> None:
-    names = ("same", "edited", "gone")
-    same, edited, gone = (ServerSpec(name, command="x", env={"A": "1", "B": "2"}) for name in names)
-    reordered = replace(same, env={"B": "2", "A": "1"})
-    after = config(ServerSpec("new", command="x"), replace(edited, warm=1), reordered)
-    assert changed_servers(config(same, edited, gone), after) == Changes(("new",), ("gone",), ("edited",), ("same",))
 
 
 def test_shipped_configuration_loads_and_allows_its_own_images() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from metamcp.config.model import Allowlist, ImageRule, ServerSpec
+from metamcp.config.model import Allowance, Allowlist, ImageRule, ServerSpec
 from metamcp.errors import CommandInvalid, RefusedByPolicy, SecretMissing
 from metamcp.runtime.command.effective import Resolver, image_of
 from metamcp.runtime.labels import Identity
@@ -81,3 +81,40 @@ def test_image_of_is_what_the_operator_wrote_or_nothing() -> None:
     assert image_of(server("run", "-i", "alpine:3.20", "sh")) == "alpine:3.20"
     assert image_of(server("run")) is None
     assert image_of(server("server.py", command="python3")) is None
+
+
+MOUNTING = server("run", "-v", "/srv/data:/data", "alpine")
+
+
+def licence(spec: ServerSpec, *rules: ImageRule, roots: tuple[str, ...] = (), **environ: str) -> object:
+    return resolver(environ=environ).licence(spec, Allowlist(rules, roots))
+
+
+def test_licence_stays_the_same_while_other_rules_come_and_go() -> None:
+    spec = server("run", "alpine")
+    before = licence(spec, ImageRule("alpine"))
+    assert before is not None
+    assert before == licence(spec, ImageRule("example/other"), ImageRule("alpine"), roots=("/srv",))
+
+
+@pytest.mark.parametrize(
+    "rule", [ImageRule("alpine", digest=DIGEST), ImageRule("alpine", allow=Allowance(writable=True)), ImageRule("*")]
+)
+def test_licence_is_another_one_with_another_rule_digest_or_allowance(rule: ImageRule) -> None:
+    assert licence(server("run", "alpine"), ImageRule("alpine")) != licence(server("run", "alpine"), rule)
+
+
+def test_bind_roots_count_for_a_server_that_mounts_something() -> None:
+    assert licence(MOUNTING, ImageRule("alpine"), roots=("/srv",)) != licence(MOUNTING, ImageRule("alpine"))
+
+
+def test_image_that_a_variable_names_has_its_licence() -> None:
+    spec = server("run", "${IMAGE}")
+    assert licence(spec, ImageRule("alpine"), IMAGE="alpine") == licence(server("run", "alpine"), ImageRule("alpine"))
+
+
+@pytest.mark.parametrize(
+    "spec", [server(command="python3"), server("run", "example/other"), server("run"), server("run", "${UNSET}")]
+)
+def test_what_is_no_container_or_must_not_run_has_no_licence(spec: ServerSpec) -> None:
+    assert licence(spec, ImageRule("alpine")) is None
