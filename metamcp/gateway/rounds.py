@@ -54,6 +54,7 @@ class Rounds:
         self._waiting: set[str] = set()
         self._call = call
         self._cancelled = False
+        self._held = False  # between two rounds; the instance must not be ended meanwhile
 
     def begin(self) -> None:
         """Raises AtCapacity."""
@@ -65,8 +66,13 @@ class Rounds:
         self._call = UpstreamCall(first.method, first.params | more, self._done, self._turn.event, token=first.token)
         self._connection.call(self._call)
 
+    def _hold(self, held: bool) -> None:
+        self._connection.held += held - self._held
+        self._held = held
+
     def _cancel(self, params: JsonObject) -> None:
         self._cancelled = True
+        self._hold(False)
         self._connection.cancel(self._call, params)
 
     def _done(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
@@ -89,6 +95,7 @@ class Rounds:
         if self._rounds > MAX_ROUNDS:
             self._fail(self._misbehaved(f"it asked more than {MAX_ROUNDS} times"))
             return
+        self._hold(True)
         if not wanted.requests:
             pause = min(_PAUSE_MOST, _PAUSE_FIRST * 2.0 ** (self._rounds - 1))
             self._reactor.call_later(pause, lambda: self._retry(wanted))
@@ -135,12 +142,14 @@ class Rounds:
         if wanted.state:
             more["requestState"] = Raw(wanted.state)
         self._answers = {}
+        self._hold(False)
         try:
             self._send(more)
         except MetaMCPError as refused:
             self._fail(refused)
 
     def _fail(self, error: bytes | MetaMCPError) -> None:
+        self._hold(False)
         self._over()
         self._turn.error(error)
 

@@ -105,6 +105,7 @@ class UpstreamConnection:
         self.started_well = False
         self.retired = ""  # why it takes no call any more, and ends with its last one
         self.unneeded = False  # we ended it, for a reason that does not speak against the server
+        self.held = 0  # calls that are between two of their rounds: more of them comes
         self._reactor = reactor
         self._on_closed = on_closed
         self._peer: Peer[UpstreamCall, float] = Peer()  # received: when the server asked
@@ -132,7 +133,7 @@ class UpstreamConnection:
     @property
     def in_flight(self) -> int:
         """Calls that wait for this server. A subscription waits for nothing."""
-        return sum(not call.unwaited for call in self._peer.sent.values()) + len(self._waiting)
+        return sum(not call.unwaited for call in self._peer.sent.values()) + len(self._waiting) + self.held
 
     @property
     def only_call(self) -> UpstreamCall | None:

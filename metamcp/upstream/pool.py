@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from metamcp.concurrency.reactor import Reactor
@@ -25,6 +25,7 @@ from metamcp.upstream.spares import Spares
 FREE_FOR_CLIENTS = 2
 """Starts that a spare leaves free for who is waiting for one."""
 
+_RECONFIGURED = "its configuration is another one now, or gone"
 _RENEW_MS = 5000  # before an instance that could not be had is asked for again
 _QUICK_DEATH = 10.0  # seconds: a server that dies sooner after its start counts as one that failed to start
 _FULL: dict[Scope, str] = {
@@ -63,6 +64,7 @@ class UpstreamPool:
         self._serial = itertools.count(1)
         self._connections: dict[Child, UpstreamConnection] = {}
         self._servers = {name: self._roster(spec) for name, spec in servers.items()}
+        self._former: list[Roster] = []  # of former configurations, until their last instance has ended
 
     # --- leasing ---------------------------------------------------------------------------------------
 
@@ -76,7 +78,7 @@ class UpstreamPool:
     def least_busy(self, spec: ServerSpec, key: str) -> str:
         """The key of that instance for all which has the fewest calls in flight; of a further one while all of them
         are busy, if the server may have several (``maxInstances`` of ``shared``)."""
-        server, most = self._servers[spec.name], spec.max_instances or 1
+        server, most = self._server(spec.name), spec.max_instances or 1
         keys = [key, *(f"{key}+{number}" for number in range(2, most + 1))]
         busy = {name: found.in_flight for name in keys if (found := server.find(name)) is not None}
         unused = next((name for name in keys if name not in busy), None)
@@ -88,7 +90,7 @@ class UpstreamPool:
         self, spec: ServerSpec, group: str, opening: Opening, listener: Listener, principal: str = ""
     ) -> UpstreamConnection:
         """A connection of ``group`` that nobody uses now, for one call alone; a new one if there is none."""
-        for key, connection in self._servers[spec.name].leasable.items():
+        for key, connection in self._server(spec.name).leasable.items():
             if key.startswith(f"{group}#") and connection.alive and not connection.in_flight:
                 connection.listener = listener
                 return connection
@@ -99,7 +101,7 @@ class UpstreamPool:
     ) -> UpstreamConnection:
         """The connection for ``key``: the one that there is, a spare, or one that is started now, if need be when
         another one gives way. Raises ServerUnavailable, or AtCapacity when too many wait."""
-        server = self._servers[spec.name]
+        server = self._server(spec.name)
         connection = server.find(key)
         if connection is not None:
             return connection
@@ -120,10 +122,11 @@ class UpstreamPool:
 
     def renew(self, ended: UpstreamConnection, wanted: Callable[[], bool]) -> None:
         """A new instance in the place of one that ended, as soon as it can be had and for as long as it is wanted."""
-        if ended.opening is None or not wanted():
+        server = self._servers.get(ended.spec.name)
+        if server is None or ended.opening is None or not wanted():
             return
         try:
-            self.lease(ended.spec, ended.key, ended.opening, ended.listener, ended.principal)
+            self.lease(server.spec, ended.key, ended.opening, ended.listener, ended.principal)
         except MetaMCPError as refused:
             seconds = refused.data.get("retryAfterMs", _RENEW_MS) / 1000
             self._reactor.call_later(seconds, lambda: self.renew(ended, wanted))
@@ -134,13 +137,49 @@ class UpstreamPool:
         return [connection for connection in found if connection is not None]
 
     def release(self, session: str, reason: str) -> None:
-        """The session is over: so are its own instances."""
-        for connection in self.of_session(session):
-            connection.close(reason)
+        """The session is over: so are its own instances, also those of a former configuration."""
+        for server in self._all():
+            for connection in tuple(server.instances):
+                if connection.key == session:
+                    connection.close(reason)
 
     def find(self, server: str, key: str) -> UpstreamConnection | None:
         """The live connection for ``key``."""
-        return self._servers[server].find(key)
+        return self._servers[server].find(key) if server in self._servers else None
+
+    # --- instances that are not what they should be ----------------------------------------------------
+
+    def reconfigure(self, servers: Mapping[str, ServerSpec], retired: Collection[str]) -> None:
+        """From now on leases follow ``servers``. Those ``retired`` are not what they were, or are gone: their
+        instances are retired, their failures are forgotten."""
+        known = {name: server for name, server in self._servers.items() if name in servers and name not in retired}
+        leaving = [server for name, server in self._servers.items() if name not in known]
+        self._servers = {name: known.get(name) or self._roster(spec) for name, spec in servers.items()}
+        for name, server in known.items():
+            server.spec = servers[name]
+        self._former += leaving
+        for server in leaving:
+            self._retire(server, _RECONFIGURED, sessions=True)
+
+    def retire(self, name: str, reason: str, sessions: bool) -> None:
+        """The instances of server ``name`` are no longer what a new one would be: they take no call any more and end
+        with their last one, spares at once. ``sessions``: also those that belong to one session, which lose what they
+        know of it."""
+        self._retire(self._servers[name], reason, sessions)
+
+    def _retire(self, server: Roster, reason: str, sessions: bool) -> None:
+        server.spares.drop(reason)
+        for connection in tuple(server.instances):
+            if connection.alive and (sessions or connection.key.startswith(SHARED)):
+                connection.retired = reason
+                server.withdraw(connection)
+                self._rest(server, connection, self._reactor.clock())
+
+    def reset(self, name: str) -> None:
+        """By hand: forget why the server was given up, or backs off."""
+        server = self._servers[name]
+        server.breaker.reset()
+        server.refresh(self._reactor.clock())
 
     # --- housekeeping ----------------------------------------------------------------------------------
 
@@ -148,34 +187,19 @@ class UpstreamPool:
         """End late calls and instances that have been idle for too long, ask the silent ones whether they are there,
         start spares, try what was given up. Never touches a call in flight."""
         now = self._reactor.clock()
-        for server in self._servers.values():
+        for server in self._all():
             for connection in tuple(server.instances):
                 connection.expire(now)
                 connection.check(now)
                 self._rest(server, connection, now)
+        self._former = [server for server in self._former if server.instances]
+        for server in self._servers.values():
             self._refill(server, now)
             if server.breaker.due(now):
                 self._try(server)
             server.refresh(now)
         self._end_waiting(now)
         self._make_room()
-
-    def retire(self, name: str, reason: str, sessions: bool) -> None:
-        """The instances of server ``name`` are no longer what a new one would be: they take no call any more and end
-        with their last one, spares at once. ``sessions``: also those that belong to one session, which lose what they
-        know of it."""
-        server = self._servers[name]
-        server.spares.drop(reason)
-        for connection in tuple(server.instances):
-            if connection.alive and (sessions or connection.key.startswith(SHARED)):
-                connection.retired = reason
-                server.withdraw(connection)
-
-    def reset(self, name: str) -> None:
-        """By hand: forget why the server was given up, or backs off."""
-        server = self._servers[name]
-        server.breaker.reset()
-        server.refresh(self._reactor.clock())
 
     def views(self) -> list[ServerView]:
         return [
@@ -186,6 +210,16 @@ class UpstreamPool:
         ]
 
     # --- inside: starting ------------------------------------------------------------------------------
+
+    def _all(self) -> Iterator[Roster]:
+        yield from self._servers.values()
+        yield from self._former
+
+    def _server(self, name: str) -> Roster:
+        """Raises ServerUnavailable for one that is no longer configured."""
+        if name not in self._servers:
+            raise server_unavailable(name, ServerState.DISABLED, "it is not in the configuration any more")
+        return self._servers[name]
 
     def _roster(self, spec: ServerSpec) -> Roster:
         def start_spare(listener: Listener) -> UpstreamConnection:
