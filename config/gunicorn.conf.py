@@ -33,8 +33,6 @@ keepalive = 75
 control_socket_disable = True
 loglevel = _settings.log_level.lower()
 
-_keeper = None
-
 
 class _Handler(PyWSGIHandler):
     """Knows whether it waits for a next request: such a connection must not hold up the end of its worker."""
@@ -85,7 +83,7 @@ worker_class = Worker
 
 def on_starting(server):
     """Before the first worker: a broken configuration must not start anything."""
-    global _keeper  # noqa: PLW0603  gunicorn's hooks have no object of their own
+    server.keeper = None  # kept by gunicorn's master itself: a SIGHUP runs this file again
     if _settings.split:
         return
     try:
@@ -93,18 +91,23 @@ def on_starting(server):
     except ConfigInvalid as error:
         print(error.report(), file=sys.stderr)
         sys.exit(error.exit_status)
-    _keeper = Keeper(os.environ, server.log.warning)
-    _keeper.start()
+    server.keeper = Keeper(os.environ, server.log.warning)
+    server.keeper.start()
+
+
+def on_reload(server):
+    """SIGHUP to the master is for the whole gateway: new workers, and the configuration read again."""
+    if server.keeper is not None:
+        server.keeper.reload()
 
 
 def post_fork(server, worker):
     """A worker is not the keeper, and must not act as if it were."""
-    global _keeper  # noqa: PLW0603
-    _keeper = None
+    server.keeper = None
     signal.set_wakeup_fd(-1)
 
 
 def on_exit(server):
     """After the last worker: the supervisor drains and ends its children."""
-    if _keeper is not None:
-        _keeper.stop()
+    if server.keeper is not None:
+        server.keeper.stop()

@@ -18,6 +18,8 @@ from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid, MetaMCPError
 from metamcp.factory import core
+from metamcp.gateway.interface import Ask, Is
+from metamcp.link.client import LinkClient
 from metamcp.runtime.command import launch
 from metamcp.runtime.command.effective import Effective
 from metamcp.runtime.diagnosis import diagnostics
@@ -25,6 +27,8 @@ from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
 from metamcp.telemetry import logs
 from metamcp.upstream.remote.address import shown
+
+_CONNECT_SECONDS, _RELOAD_SECONDS = 2.0, 30.0
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -113,6 +117,36 @@ def _explanation(effective: Effective) -> list[str]:
             f"{step.action:9} {step.flag}  [{step.rule}] {logs.redact(step.note)}" for step in effective.decision.steps
         ]
     return lines
+
+
+@main.command("reload")
+@_with_settings
+def reload_configuration(settings: Settings) -> None:
+    """Make the running gateway read its configuration again; print what changed, or every mistake and exit 2."""
+    logs.get("link.client").disabled = True  # that this connection ends is no news
+    link = LinkClient(settings.link)
+    link.start()
+    try:
+        link.wait_connected(_CONNECT_SECONDS)
+        answer = link.exchange(Ask("reload")).next(_RELOAD_SECONDS)
+    finally:
+        link.close()
+    if answer is None or answer.kind != Is.ANSWER:
+        reason = "it did not answer in time" if answer is None else f"nobody answers at {settings.link}"
+        raise click.ClickException(f"the running gateway cannot be asked: {reason}")
+    document = json.loads(answer.data)
+    if "problems" in document:
+        raise ConfigInvalid([(problem["path"], problem["text"]) for problem in document["problems"]])
+    click.echo("\n".join(_changes(document)) or "nothing changed")
+
+
+def _changes(document: dict[str, dict[str, list[str]]]) -> list[str]:
+    return [
+        f"{kind} {what}: {', '.join(names)}"
+        for kind, lists in document.items()
+        for what, names in lists.items()
+        if names
+    ]
 
 
 @main.command()

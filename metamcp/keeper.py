@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -49,11 +50,21 @@ class Keeper:
                 process.wait(5)
         self._thread.join(1.0)
 
+    def reload(self) -> None:
+        """SIGHUP: read the configuration again."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def _spawn(self) -> None:
-        # A session of its own: Ctrl-C is for the master, which stops the web workers first and us last.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "metamcp", "supervisor"], env=self._environ, start_new_session=True
-        )
+        # Held back until the process handles it: before that, it would end it. The mask is this thread's alone.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            # A session of its own: Ctrl-C is for the master, which stops the web workers first and us last.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "metamcp", "supervisor"], env=self._environ, start_new_session=True
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def _keep(self) -> None:
         pause = _RESTART_FIRST

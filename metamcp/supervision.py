@@ -17,16 +17,19 @@ _log = logs.get("supervision")
 
 
 def run(settings: Settings) -> int:
-    """Serve the link until SIGTERM, SIGINT, or the death of the parent. Returns the exit status.
+    """Serve the link until SIGTERM, SIGINT, or the death of the parent; SIGHUP reloads the configuration. Returns the
+    exit status.
 
     Raises ConfigInvalid.
     """
+    _take_no_reload()
     core = build_core(settings)
     link = LinkServer(core.reactor, settings.link, core.router.open)
     link.start(0o660 if settings.split else 0o600)
     ending = _Ending(core)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _frame: ending.begin(signal.Signals(got).name))
+    signal.signal(signal.SIGHUP, lambda _got, _frame: _reload(core))
     parent = _watch_parent(core, ending)
     _log.info("supervisor-ready", extra=logs.fields(pid=os.getpid(), link=settings.link))
     core.reactor.run()
@@ -36,6 +39,19 @@ def run(settings: Settings) -> int:
     core.close()
     _log.info("supervisor-ended", extra=logs.fields(pid=os.getpid()))
     return 0
+
+
+def _take_no_reload() -> None:
+    """Until the configuration has been read a SIGHUP asks for nothing new. The keeper starts us with the signal held
+    back, for its default is to end the process; no thread of ours and no server may inherit that."""
+    signal.signal(signal.SIGHUP, lambda _got, _frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def _reload(core: Core) -> None:
+    """From a signal handler: hand over to the reactor's next turn."""
+    core.reactor.call_soon(lambda: core.reloader.request("SIGHUP"))
+    core.reactor.wake()
 
 
 class _Ending:

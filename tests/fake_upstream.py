@@ -43,6 +43,13 @@ class FakeReactor:
         heapq.heappush(self._timers, (timer.due, next(self._order), timer))
         return timer
 
+    def call_every(self, seconds: float, callback: Callable[[], None]) -> None:
+        def again() -> None:
+            self.call_later(seconds, again)
+            callback()
+
+        self.call_later(seconds, again)
+
     def turn(self, most: int = 10_000) -> None:
         """Run what was called soon, and what that calls soon; a loop without end is an error."""
         for _ in range(most):

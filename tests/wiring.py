@@ -9,14 +9,19 @@ from typing import Any
 
 from fake_upstream import FakeReactor, FakeSupervisor, Json, Script
 
-from metamcp.config.model import EndpointSpec, GatewayConfig, NamespaceSpec, ServerSpec
+from metamcp.config.live import Live
+from metamcp.config.loader import Loaded
+from metamcp.config.model import Allowlist, EndpointSpec, GatewayConfig, NamespaceSpec, ServerSpec
+from metamcp.config.plan import Plan, plan
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import EngineUnavailable
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.catalog_memory import Kept
 from metamcp.gateway.interface import Is, Outbound, Reply
-from metamcp.gateway.namespace import Namespace
-from metamcp.gateway.router import Router
+from metamcp.gateway.namespaces import Namespaces
+from metamcp.gateway.reconfiguration import Reconfiguration
+from metamcp.gateway.router import Operator, Router
+from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.command.effective import image_of
 from metamcp.runtime.image_ids import ImageIds
@@ -150,20 +155,49 @@ class Gateway(Upstream):
         servers: Mapping[str, ServerSpec],
         script: Script | None,
         endpoints: Mapping[str, EndpointSpec],
-        operators: Mapping[str, Callable[[Reply], None]] | None = None,
+        operators: Mapping[str, Operator] | None = None,
         prefix: bool = True,
     ) -> None:
         super().__init__(servers, script)
         namespaces = {"all": NamespaceSpec("all", tuple(servers), prefix=prefix)}
-        config = GatewayConfig(dict(servers), namespaces, dict(endpoints))
+        self.live = Live(Loaded(GatewayConfig(dict(servers), namespaces, dict(endpoints)), Allowlist()), NOW)
         self.registry = SessionRegistry(self.reactor.clock, lambda session: self.router.session_closed(session))
-        self.namespace = Namespace(namespaces["all"], self.catalog.entry, self.catalog.problem)
+        self.namespaces = Namespaces(self.live, self.catalog)
+        (self.namespace,) = self.namespaces
         names = (f"unique-{number}" for number in itertools.count())
         reactor: Any = self.reactor
         self.router = Router(
-            reactor, config, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
-            {"all": self.namespace}, operators or {}, self.wall, lambda: next(names),
+            reactor, self.live, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
+            self.namespaces, operators or {}, self.wall, lambda: next(names),
         )  # fmt: skip
+        self.reconfiguration = Reconfiguration(
+            self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router
+        )
+
+    def snapshot(self, image_of: Callable[[ServerSpec], str | None] = image_of) -> Snapshot:
+        supervisor: Any = self.supervisor
+        return Snapshot(
+            "i", 0.0, self.live, self.namespaces, self.registry, self.pool, supervisor, self.catalog, self.images,
+            image_of, float,
+        )  # fmt: skip
+
+    def reload(
+        self,
+        servers: Mapping[str, ServerSpec] | None = None,
+        namespaces: Mapping[str, NamespaceSpec] | None = None,
+        endpoints: Mapping[str, EndpointSpec] | None = None,
+    ) -> Plan:
+        """Another configuration; what is not given stays, except that ``all`` has all servers."""
+        old = self.live.config
+        servers = old.servers if servers is None else servers
+        whole = {"all": NamespaceSpec("all", tuple(servers), prefix=self.namespace.spec.prefix)}
+        config = GatewayConfig(
+            dict(servers), dict(namespaces or whole), dict(old.endpoints if endpoints is None else endpoints)
+        )
+        loaded = Loaded(config, Allowlist())
+        changes = plan(self.live.loaded, loaded, lambda _spec, _allowlist: None)
+        self.reconfiguration.apply(loaded, changes, self.wall())
+        return changes
 
     def on_change(self, servers: frozenset[str]) -> None:
         super().on_change(servers)

@@ -25,6 +25,19 @@ class Loaded:
     allowlist: Allowlist
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells that a file is another one than before: its stat, or None for a file that is not there."""
+
+    servers: tuple[int, ...] | None
+    allowlist: tuple[int, ...] | None
+
+
+def stamp(config_dir: Path) -> Stamp:
+    """Symbolic links are followed: what they lead to may be replaced. Blocks."""
+    return Stamp(_stat(config_dir / SERVERS_FILE), _stat(config_dir / ALLOWLIST_FILE))
+
+
 def load(config_dir: Path, *, expects_allowlist: bool = False) -> Loaded:
     """Both files of ``config_dir``. Raises ConfigInvalid with the problems of both; paths begin with the file's
     name. Without ``allowlist.json`` no image may run, unless it is expected, because it was there before; without
@@ -52,6 +65,14 @@ def _read(
     except ConfigInvalid as invalid:
         problems += [(_in_file(path.name, place), text) for place, text in invalid.problems]
     return None
+
+
+def _stat(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _text(path: Path) -> str:

@@ -80,7 +80,12 @@ class ClientSession:
     @property
     def busy(self) -> bool:
         """A stream is open or a call is in flight: not idle, however long ago its last request came."""
-        return bool(self.streams or self._peer.received)
+        return bool(self.streams or self.in_flight)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of the client that have not been answered."""
+        return len(self._peer.received)
 
     # --- from the client -------------------------------------------------------------------------------
 

@@ -14,8 +14,10 @@ from typing import Any
 
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
-from metamcp.config.loader import Loaded, load
+from metamcp.config.live import Live
+from metamcp.config.loader import Loaded, load, stamp
 from metamcp.config.model import ServerSpec
+from metamcp.config.plan import Plan
 from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_server
 from metamcp.config.settings import Settings
 from metamcp.downstream.registry import SessionRegistry
@@ -24,9 +26,11 @@ from metamcp.factory.remembering import Remembering, image_id
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.interface import Gateway, Reply
 from metamcp.gateway.local import LocalGateway
-from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.operators import Body, Question, answer
-from metamcp.gateway.router import Router
+from metamcp.gateway.reconfiguration import Reconfiguration
+from metamcp.gateway.reload import Apply, Reloader
+from metamcp.gateway.router import Operator, Router
 from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime import reaper
@@ -68,8 +72,10 @@ class Core:
     catalog: Catalog
     images: ImageIds
     remembering: Remembering
+    reloader: Reloader
     starters: Workers
     chores: Workers
+    readers: Workers
     engine: Engine
     lock: int
 
@@ -85,8 +91,8 @@ class Core:
 
     def close(self) -> None:
         """After ``stop`` is done: threads and descriptors."""
-        self.starters.close()
-        self.chores.close()
+        for workers in (self.readers, self.starters, self.chores):
+            workers.close()
         self.engine.close()
         self.reactor.close()
         os.close(self.lock)
@@ -110,29 +116,34 @@ def resolve_remote(spec: ServerSpec) -> ResolvedServer:
 
 def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     """Load the configuration and build the gateway; nothing runs before its reactor does. Raises ConfigInvalid."""
-    loaded = load(settings.config_dir)
+    found = stamp(settings.config_dir)
+    live = Live(load(settings.config_dir), time.time())
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     lock = _lock(settings.state_dir)
     identity = Identity(
         load_instance_id(settings.state_dir, lambda: secrets.token_hex(8)), f"{int(time.time())}-{os.getpid()}"
     )
-    _warn_of_no_effect(settings, loaded)
+    _warn_of_no_effect(settings, live.loaded)
     reactor = Reactor()
-    starters, chores = Workers("starter", STARTERS), Workers("chore", _CHORES)
+    starters, chores, readers = Workers("starter", STARTERS), Workers("chore", _CHORES), Workers("reader", 1)
     engine = Engine(settings.docker_host)
-    resolver = build_resolver(settings, loaded, identity)
+
+    def resolver() -> Resolver:
+        """Of the configuration in force."""
+        return build_resolver(settings, live.loaded, identity)
+
     launch = _launcher(resolver, engine)
     supervisor = Supervisor(
         reactor, starters, chores, launch, engine.remove, grace or Grace(),
         lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote), STARTERS,
         Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
-    servers = loaded.config.servers
+    servers = live.config.servers
     pool = UpstreamPool(reactor, servers, supervisor, random.random)
     remembering = Remembering(reactor, chores, settings.state_dir)
     images = ImageIds(
-        reactor, chores, resolver.image, lambda reference: image_id(engine, reference), servers.values(),
-        lambda server: catalog.meet(server), lambda server: catalog.image_changed(server),
+        reactor, chores, lambda spec: resolver().image(spec), lambda reference: image_id(engine, reference),
+        servers.values(), lambda server: catalog.meet(server), lambda server: catalog.image_changed(server),
     )  # fmt: skip
     eras = Eras(reactor, pool, images.key, time.time, remembering.recall_eras(), remembering.eras.put)
     subscriptions = Subscriptions(lambda connection: catalog.changed(connection), pool.renew)
@@ -141,22 +152,36 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         servers, remembering.recall_catalog(), subscriptions,
         lambda changed: router.catalog_changed(changed), remembering.catalog.put,
     )  # fmt: skip
-    namespaces = {
-        name: Namespace(spec, catalog.entry, catalog.problem) for name, spec in loaded.config.namespaces.items()
-    }
+    namespaces = Namespaces(live, catalog)
     registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
     snapshot = Snapshot(
-        identity.instance, time.time(), servers, namespaces, registry, pool, supervisor, catalog, images,
+        identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
         image_of, _wall,
     )  # fmt: skip
-    operators = _operators(settings, loaded, identity, engine, reactor, chores, snapshot)
+    operators = _operators(settings, live, identity, engine, reactor, chores, snapshot)
+    operators["reload"] = lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body))
     router = Router(
-        reactor, loaded.config, registry, pool, eras, catalog, subscriptions, namespaces, operators,
+        reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
         time.time, lambda: secrets.token_urlsafe(24),
     )  # fmt: skip
-    core = Core(reactor, router, supervisor, catalog, images, remembering, starters, chores, engine, lock)
+    reconfiguration = Reconfiguration(live, pool, images, eras, catalog, namespaces, router)
+    reloader = Reloader(
+        reactor, readers, settings.config_dir, live, found, resolver().licence, _applying(settings, reconfiguration)
+    )
+    core = Core(
+        reactor, router, supervisor, catalog, images, remembering, reloader, starters, chores, readers, engine, lock
+    )
     _schedule(core, pool, registry, identity)
     return core
+
+
+def _applying(settings: Settings, reconfiguration: Reconfiguration) -> Apply:
+    def apply(loaded: Loaded, plan: Plan) -> None:
+        reconfiguration.apply(loaded, plan, time.time())
+        if not plan.empty:
+            _warn_of_no_effect(settings, loaded)
+
+    return apply
 
 
 def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
@@ -172,9 +197,11 @@ def _retire(pool: UpstreamPool) -> Callable[[str], None]:
     return lambda server: pool.retire(server, "its image is another one", sessions=False)
 
 
-def _launcher(resolver: Resolver, engine: Engine) -> Launcher:
+def _launcher(resolver: Callable[[], Resolver], engine: Engine) -> Launcher:
+    """``resolver`` is asked anew for each start: the allowlist may have become another one."""
+
     def launch(spec: ServerSpec, session: str) -> LaunchPlan:
-        plan = resolver.launch(spec, session)
+        plan = resolver().launch(spec, session)
         if plan.container_name and spec.network == "internal":
             engine.ensure_internal_network(INTERNAL)
         return plan
@@ -191,6 +218,7 @@ def _schedule(core: Core, pool: UpstreamPool, registry: SessionRegistry, identit
     core.reactor.call_soon(reap)
     core.reactor.call_soon(core.images.recheck)
     core.reactor.call_soon(core.catalog.refresh_all)
+    core.reactor.call_soon(core.reloader.watch)
     core.reactor.call_soon(lambda: core.reactor.call_every(RECHECK_SECONDS, core.images.recheck))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, pool.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SESSION_SWEEP_SECONDS, registry.sweep))
@@ -209,17 +237,17 @@ def _sweep_containers(engine: Engine, identity: Identity) -> None:
 
 def _operators(
     settings: Settings,
-    loaded: Loaded,
+    live: Live,
     identity: Identity,
     engine: Engine,
     reactor: Reactor,
     chores: Workers,
     snapshot: Snapshot,
-) -> dict[str, Callable[[Reply], None]]:
-    def status(reply: Reply) -> None:
+) -> dict[str, Operator]:
+    def status(reply: Reply, _argument: str) -> None:
         answer(reply, (200, snapshot.status()))
 
-    def ready(reply: Reply) -> None:
+    def ready(reply: Reply, _argument: str) -> None:
         found = snapshot.ready()
         answer(reply, (200 if found["ready"] else 503, found))
 
@@ -233,6 +261,7 @@ def _operators(
         return (200 if found["ok"] else 503, found)
 
     def info() -> Body:
+        loaded = live.loaded
         found: dict[str, Any] = overview.info(
             engine, loaded.config, loaded.allowlist, identity, settings.runtime, image_of
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.config.model import ServerSpec
-from metamcp.errors import MetaMCPError
+from metamcp.errors import MetaMCPError, server_unavailable
 from metamcp.gateway.attempt import Attempt, Way
 from metamcp.gateway.catalog_memory import Kept
 from metamcp.gateway.listings import Entry
@@ -124,7 +124,7 @@ class Catalog:
         server = self._add(spec, None)
         if old is not None and old.entry is not None and spec.enabled:
             server.entry, server.listed, server.settled = old.entry, old.listed, True
-        self.meet(spec.name)
+        self._reactor.call_soon(lambda: self.meet(spec.name))  # when all of the new configuration is in force
 
     def remove(self, name: str) -> None:
         """Forget a server; whoever is asking it does so in vain."""
@@ -139,9 +139,11 @@ class Catalog:
         return server
 
     def _add(self, spec: ServerSpec, kept: Kept | None) -> _Server:
-        presumed = not self._images.watches(spec.name)
-        self._servers[spec.name] = _Server(spec, kept, presumed=presumed, settled=not spec.enabled)
-        return self._servers[spec.name]
+        server = self._servers[spec.name] = _Server(spec, kept, presumed=not self._images.watches(spec.name))
+        if not spec.enabled:
+            server.settled = True
+            server.problem = server_unavailable(spec.name, "DISABLED", "it is disabled in the configuration")
+        return server
 
     # --- when they are asked ---------------------------------------------------------------------------
 
@@ -190,7 +192,7 @@ class Catalog:
         """A server says that its lists changed: it is asked at once, or once more when it is being asked; never
         more often than every ``_CHANGED_PAUSE``. What an instance for all clients says is asked of that instance."""
         server = self._servers.get(connection.spec.name)
-        if server is None or connection.child.born < server.renewed:
+        if server is None or connection.retired or connection.child.born < server.renewed:
             return
         if connection.key.startswith(SHARED) and connection.key != CATALOG:
             server.source = connection

@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from metamcp.concurrency.reactor import Reactor
+from metamcp.config.live import Live
 from metamcp.config.model import ServerSpec
 from metamcp.downstream.session import ClientSession
 from metamcp.errors import InvalidRequest, MetaMCPError
@@ -44,7 +45,7 @@ class Forwarding:
     def __init__(
         self,
         reactor: Reactor,
-        servers: Mapping[str, ServerSpec],
+        live: Live,
         pool: UpstreamPool,
         eras: Eras,
         subscriptions: Subscriptions,
@@ -54,7 +55,7 @@ class Forwarding:
         unique: Callable[[], str],
     ) -> None:
         self._reactor = reactor
-        self._servers = servers
+        self._live = live
         self._pool = pool
         self._eras = eras
         self._subscriptions = subscriptions
@@ -70,7 +71,7 @@ class Forwarding:
         session = turn.session
         if not session.revision:
             raise InvalidRequest("initialize first")
-        spec = self._servers[request.route.server]
+        spec = self._live.config.servers[request.route.server]
         era = self._eras.nearest(spec, "legacy")
         levelled = era == "modern" and session.log_level and isolation_of(spec, era) == "shared"
         connection = self._levelled(spec, turn, session.log_level) if levelled else self._serving(session, spec)
@@ -106,7 +107,7 @@ class Forwarding:
 
     def stateless(self, turn: StatelessTurn, request: Addressed) -> None:
         """Raises MetaMCPError."""
-        spec = self._servers[request.route.server]
+        spec = self._live.config.servers[request.route.server]
         if self._eras.nearest(spec, "modern") == "modern":
             self._as_it_is(turn, request, spec)
         else:

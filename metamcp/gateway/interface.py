@@ -60,13 +60,15 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
     client: Client
 
 
-Subject = Literal["status", "ready", "docker-check", "docker-test", "docker-info"]
+Subject = Literal["status", "ready", "docker-check", "docker-test", "docker-info", "reload"]
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """A question of an operator; the answer is JSON."""
+    """A question or an order of an operator; the answer is JSON. ``argument``: what it is about, where that is needed.
+    The web tier asks only what has a route of its own; ``reload`` has none."""
 
     subject: Subject
+    argument: str = ""
 
 
 class Stateless(msgspec.Struct, frozen=True, array_like=True, tag=6):

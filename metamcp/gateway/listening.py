@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from metamcp.errors import InvalidParams, MetaMCPError
 from metamcp.gateway.listings import Kind
-from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.namespace import Namespace, View, differing
+from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.turn import StatelessTurn
 from metamcp.protocol import envelope, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
@@ -28,6 +29,10 @@ class Listening:
     def say(self, method: str, params: JsonObject) -> None:
         tagged = envelope.with_subscription(params, self.turn.id)
         self.turn.event(jsonrpc.notification(method, jsonrpc.encode(tagged)))
+
+    def announce(self, kinds: tuple[Kind, ...]) -> None:
+        for name in sorted({kind.capability for kind in kinds} & self.lists):
+            self.say(f"notifications/{name}/list_changed", {})
 
     def end(self) -> None:
         """The gateway ends it in good order: its client may listen again."""
@@ -69,16 +74,27 @@ class Listenings:
 
     def announce(self, namespace: Namespace, kinds: tuple[Kind, ...]) -> None:
         """The merged listings of ``kinds`` are other ones now."""
-        names = {kind.capability for kind in kinds}
         for listening in tuple(self._open):
             if listening.turn.namespace is namespace:
-                for name in sorted(names & listening.lists):
-                    listening.say(f"notifications/{name}/list_changed", {})
+                listening.announce(kinds)
+
+    def follow(self, before: Mapping[str, View], namespaces: Namespaces) -> None:
+        """After a reload: each hears of what its endpoint shows now. ``before``: what each endpoint showed."""
+        for listening in tuple(self._open):
+            client = listening.turn.client
+            if not namespaces.admits(client.endpoint, client.principal):
+                self._end(listening)
+                continue
+            listening.turn.namespace = namespaces.enter(client.endpoint, client.principal)
+            listening.announce(differing(before.get(client.endpoint), listening.turn.namespace.view))
 
     def end_all(self) -> None:
         for listening in tuple(self._open):
-            self._closed(listening)
-            listening.end()
+            self._end(listening)
+
+    def _end(self, listening: Listening) -> None:
+        self._closed(listening)
+        listening.end()
 
     def _try(self, listening: Listening, uri: str) -> bool:
         try:

@@ -44,6 +44,11 @@ class View:
     problems: tuple[str, ...]
 
 
+def differing(before: View | None, after: View) -> tuple[Kind, ...]:
+    """The kinds whose listing is another one; all of them for somebody who has seen none."""
+    return tuple(kind for kind in KINDS if before is None or before.listings[kind.name] != after.listings[kind.name])
+
+
 def merge(spec: NamespaceSpec, entries: Iterable[Entry]) -> View:
     """The view over ``entries``, which come in the order of the namespace's servers."""
     known = list(entries)
@@ -171,7 +176,12 @@ class Namespace:
         for problem in self.view.problems:
             if problem not in before.problems:
                 _log.warning("name-collision", extra=logs.fields(namespace=self.spec.name, problem=problem))
-        return tuple(kind for kind in KINDS if self.view.listings[kind.name] != before.listings[kind.name])
+        return differing(before, self.view)
+
+    def follow(self, spec: NamespaceSpec) -> tuple[Kind, ...]:
+        """Be ``spec`` from now on; the kinds whose listing is different now."""
+        self.spec = spec
+        return self.rebuild()
 
     def missing(self) -> dict[str, str]:
         """The servers that are not in the listings, each with its reason."""

@@ -24,7 +24,7 @@ class Question:
         self._find = find
         self._waiting: list[Reply] = []
 
-    def __call__(self, reply: Reply) -> None:
+    def __call__(self, reply: Reply, _argument: str = "") -> None:
         self._waiting.append(reply)
         if len(self._waiting) == 1 and not self._workers.submit(self._run):
             self._answer((503, {"error": "too much is going on; ask again in a moment"}))

@@ -62,8 +62,8 @@ class OwnLists:
 
     def changed(self, session: ClientSession, shared: Namespace, connection: UpstreamConnection) -> None:
         """An instance of ``session`` says that its lists changed."""
-        if session.closed:
-            return  # its instances are being stopped
+        if session.closed or connection.retired:
+            return  # its instances are being stopped, or this one is
         own = self._own.get(session.id) or self._begin(session, shared)
         instance = own.instances.get(connection.spec.name)
         if instance is None or instance.connection is not connection:
@@ -87,6 +87,19 @@ class OwnLists:
         for own in tuple(self._own.values()):
             if not servers.isdisjoint(own.namespace.spec.servers):
                 self._rebuild(own)
+
+    def follow(self, shared: Callable[[ClientSession], Namespace | None]) -> None:
+        """After a reload: a session's view is of what its endpoint shows now, and what retired instances list is not
+        what its next call will find."""
+        for own in tuple(self._own.values()):
+            for server, instance in tuple(own.instances.items()):
+                if instance.connection.retired:
+                    self._forget(instance)
+                    del own.instances[server]
+            now = shared(own.session)
+            if now is not None:
+                own.namespace.spec = now.spec
+            self._rebuild(own)
 
     def close(self, session: ClientSession) -> None:
         own = self._own.pop(session.id, None)
@@ -112,10 +125,12 @@ class OwnLists:
 
         def over(outcome: Entry | MetaMCPError) -> None:
             instance.reading = False
-            if self._own.get(own.session.id) is not own or not isinstance(outcome, Entry):
+            server = instance.connection.spec.name
+            known = self._own.get(own.session.id) is own and own.instances.get(server) is instance
+            if not known or not isinstance(outcome, Entry):
                 return
-            known = instance.entry or self._catalog.entry(outcome.server)
-            instance.vain = 0 if outcome != known else min(instance.vain + 1, _MOST_DOUBLINGS)
+            before = instance.entry or self._catalog.entry(outcome.server)
+            instance.vain = 0 if outcome != before else min(instance.vain + 1, _MOST_DOUBLINGS)
             instance.entry = outcome
             pause = _PAUSE * 2.0**instance.vain
             instance.timer = self._reactor.call_later(pause, lambda: self._rested(own, instance))

@@ -8,19 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from metamcp.concurrency.reactor import Reactor
-from metamcp.config.model import EndpointSpec, GatewayConfig
+from metamcp.config.live import Live
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.downstream.session import ClientSession
 from metamcp.downstream.streams import Stream, parse_event_id
-from metamcp.errors import (
-    EndpointUnknown,
-    InvalidParams,
-    InvalidRequest,
-    MetaMCPError,
-    MethodNotFound,
-    ShuttingDown,
-    Unauthorized,
-)
+from metamcp.errors import InvalidParams, InvalidRequest, MetaMCPError, MethodNotFound, ShuttingDown
 from metamcp.gateway.addressing import address
 from metamcp.gateway.batch import Collected
 from metamcp.gateway.batch import check as check_batch
@@ -30,7 +22,8 @@ from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import Ask, Batch, Client, Delete, Listen, OpenSse, Post, Reply, Request, Stateless
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.listings import KINDS, Kind
-from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.namespace import Namespace, View, differing
+from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.own_lists import OwnLists
 from metamcp.gateway.relay import Relay, requested_version, tell_level
 from metamcp.gateway.stateless import StatelessMethods, server_info
@@ -44,6 +37,8 @@ from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
 from metamcp.upstream.roster import SHARED
 
+_HOMELESS_SECONDS = 0.5  # between two looks whether the calls of a session without an endpoint are over
+
 SETTLE_SECONDS = 10.0
 """How long the first clients after a start wait for servers that have not yet been asked what they have."""
 
@@ -55,30 +50,32 @@ _LIST_CHANGED = {
 }
 
 
+Operator = Callable[[Reply, str], None]
+
 Handler = Callable[[SessionTurn, bytes], None]
 """(turn, raw params). May raise MetaMCPError, which becomes the turn's error."""
 
 
 class Router:
-    """``operators`` answers ``Ask``: subject -> function that gets the Reply. ``wall``: Unix seconds; ``unique``: an
-    unguessable name."""
+    """``operators`` answers ``Ask``: subject -> function that gets Reply and argument. ``wall``: Unix seconds;
+    ``unique``: an unguessable name."""
 
     def __init__(
         self,
         reactor: Reactor,
-        config: GatewayConfig,
+        live: Live,
         registry: SessionRegistry,
         pool: UpstreamPool,
         eras: Eras,
         catalog: Catalog,
         subscriptions: Subscriptions,
-        namespaces: Mapping[str, Namespace],
-        operators: Mapping[str, Callable[[Reply], None]],
+        namespaces: Namespaces,
+        operators: Mapping[str, Operator],
         wall: Callable[[], float],
         unique: Callable[[], str],
     ) -> None:
         self._reactor = reactor
-        self._config = config
+        self._live = live
         self._registry = registry
         self._pool = pool
         self._catalog = catalog
@@ -92,7 +89,7 @@ class Router:
         self._listenings = Listenings(self._listening, lambda listening: subscriptions.drop(listening, pool.find))
         held = HeldCalls(reactor, unique().encode(), wall, unique, catalog.changed)
         self._forwarding = Forwarding(
-            reactor, config.servers, pool, eras, subscriptions, held, self._relays, server_info, unique
+            reactor, live, pool, eras, subscriptions, held, self._relays, server_info, unique
         )
         self._stateless = StatelessMethods(self._forwarding, held, self._listenings, self._when_settled)
         self._requests: dict[str, Handler] = {
@@ -121,17 +118,17 @@ class Router:
 
     def _open(self, request: Request, reply: Reply) -> None:
         if isinstance(request, Ask):
-            self._operators[request.subject](reply)
+            self._operators[request.subject](reply, request.argument)
             return
         if self._draining:
             raise ShuttingDown("the gateway is shutting down; connect again in a moment", retryAfterMs=1000)
-        endpoint = self._endpoint(request.client)
+        shared = self._namespaces.enter(request.client.endpoint, request.client.principal)
         if isinstance(request, Stateless):
-            self._stateless.open(request, self._namespaces[endpoint.namespace], reply)
+            self._stateless.open(request, shared, reply)
         elif isinstance(request, Post):
-            self._post(request, endpoint, reply)
+            self._post(request, shared, reply)
         elif isinstance(request, Batch):
-            self._batch(request, endpoint, reply)
+            self._batch(request, shared, reply)
         elif isinstance(request, OpenSse):
             self._open_sse(request.client, reply)
         elif isinstance(request, Listen):
@@ -155,28 +152,47 @@ class Router:
 
     def catalog_changed(self, servers: frozenset[str]) -> None:
         """For the catalog: merge anew, and tell clients whose listing is another one now."""
-        for name, namespace in self._namespaces.items():
+        for namespace in self._namespaces:
             if not servers.isdisjoint(namespace.spec.servers):
                 kinds = namespace.rebuild()
-                self._announce(name, kinds)
+                self._announce(namespace, kinds)
                 self._listenings.announce(namespace, kinds)
         self._own_lists.catalog_changed(servers)
 
-    def _announce(self, namespace: str, kinds: tuple[Kind, ...]) -> None:
+    def _announce(self, namespace: Namespace, kinds: tuple[Kind, ...]) -> None:
         for session in self._registry.sessions:
-            shares = self._own_lists.namespace(session, self._namespaces[namespace]) is self._namespaces[namespace]
-            if session.revision and shares and self._config.endpoints[session.endpoint].namespace == namespace:
+            if session.revision and self._sees(session) is namespace:
                 _tell_changed(session, kinds)
 
-    # --- streams and sessions --------------------------------------------------------------------------
+    def _sees(self, session: ClientSession) -> Namespace | None:
+        """The view of ``session``: its own, or what its endpoint shows; None when that is gone."""
+        shared = self._namespaces.at(session.endpoint)
+        return self._own_lists.namespace(session, shared) if shared is not None else None
 
-    def _endpoint(self, client: Client) -> EndpointSpec:
-        endpoint = self._config.endpoints.get(client.endpoint)
-        if endpoint is None:
-            raise EndpointUnknown("there is no such endpoint")
-        if endpoint.auth != "none" and client.principal == "anonymous":
-            raise Unauthorized(f"this endpoint requires authentication ({endpoint.auth})")
-        return endpoint
+    # --- another configuration -------------------------------------------------------------------------
+
+    def follow(self, before: Mapping[str, View]) -> None:
+        """The configuration in force is another one: sessions and listeners see what it says, and hear what is
+        different. ``before``: what each endpoint showed."""
+        self._namespaces.follow()
+        self._close_homeless()
+        for session in self._registry.sessions:
+            now = self._namespaces.at(session.endpoint)
+            if session.revision and now is not None and self._sees(session) is now:
+                _tell_changed(session, differing(before.get(session.endpoint), now.view))
+        self._own_lists.follow(lambda session: self._namespaces.at(session.endpoint))
+        self._listenings.follow(before, self._namespaces)
+
+    def _close_homeless(self) -> None:
+        """Sessions that their endpoint does not admit any more end, each with its last call in flight."""
+        homeless = [it for it in self._registry.sessions if not self._namespaces.admits(it.endpoint, it.principal)]
+        for session in homeless:
+            if not session.in_flight:
+                self._registry.close(session, "its endpoint is no longer configured for it")
+        if any(session.in_flight for session in homeless):
+            self._reactor.call_later(_HOMELESS_SECONDS, self._close_homeless)
+
+    # --- streams and sessions --------------------------------------------------------------------------
 
     def _session(self, client: Client) -> ClientSession:
         return self._registry.find(client.session, client.endpoint, client.principal, client.transport)
@@ -218,7 +234,7 @@ class Router:
 
     # --- messages --------------------------------------------------------------------------------------
 
-    def _post(self, post: Post, endpoint: EndpointSpec, reply: Reply) -> None:
+    def _post(self, post: Post, shared: Namespace, reply: Reply) -> None:
         if post.kind == "request" and post.method == "initialize" and post.client.transport == "http":
             requested_version(post.payload)
             session = self._registry.create(post.client.endpoint, post.client.principal, "http")
@@ -229,12 +245,12 @@ class Router:
             self._tell(session, post)
             return
         way = self._way(session, post.stream, reply)
-        turn = self._begin(session, endpoint, post, way)
+        turn = self._begin(session, shared, post, way)
         if way is None:
             reply.accepted()
         self._handle(turn, post)
 
-    def _batch(self, batch: Batch, endpoint: EndpointSpec, reply: Reply) -> None:
+    def _batch(self, batch: Batch, shared: Namespace, reply: Reply) -> None:
         session = self._session(batch.client)
         check_batch(batch, session.revision)
         requests = sum(post.kind == "request" for post in batch.posts)
@@ -244,14 +260,14 @@ class Router:
         collected = Collected(way or session, requests, batch.refused)
         for post in batch.posts:
             if post.kind == "request":
-                self._part(session, endpoint, post, collected)
+                self._part(session, shared, post, collected)
             else:
                 self._tell(session, post)
 
-    def _part(self, session: ClientSession, endpoint: EndpointSpec, post: Post, collected: Collected) -> None:
+    def _part(self, session: ClientSession, shared: Namespace, post: Post, collected: Collected) -> None:
         part = collected.part()
         try:
-            turn = self._begin(session, endpoint, post, part)
+            turn = self._begin(session, shared, post, part)
         except InvalidRequest as twice:
             part.answer(jsonrpc.error_response(post.id, twice.as_jsonrpc()))
         else:
@@ -272,10 +288,9 @@ class Router:
         elif handler := self._notifications.get(post.method):
             handler(session, post.payload)
 
-    def _begin(self, session: ClientSession, endpoint: EndpointSpec, post: Post, way: Way | None) -> SessionTurn:
+    def _begin(self, session: ClientSession, shared: Namespace, post: Post, way: Way | None) -> SessionTurn:
         """Raises InvalidRequest for an id that is in flight already."""
-        namespace = self._own_lists.namespace(session, self._namespaces[endpoint.namespace])
-        turn = SessionTurn(session, namespace, post.id, way)
+        turn = SessionTurn(session, self._own_lists.namespace(session, shared), post.id, way)
         turn.begin()
         return turn
 
@@ -296,10 +311,11 @@ class Router:
         if session.revision:
             raise InvalidRequest("this session is initialized already")
         session.hello, session.revision = hello, version
-        shared = turn.namespace
 
         def changed(connection: UpstreamConnection) -> None:
-            self._own_lists.changed(session, shared, connection)
+            shared = self._namespaces.at(session.endpoint)
+            if shared is not None:
+                self._own_lists.changed(session, shared, connection)
             self._catalog.changed(connection)
 
         def gone(connection: UpstreamConnection) -> None:
@@ -338,7 +354,7 @@ class Router:
 
         def handle(turn: SessionTurn, params: bytes) -> None:
             request = address(turn.namespace, method, params)
-            connection = self._forwarding.instance(turn.session, self._config.servers[request.route.server])
+            connection = self._forwarding.instance(turn.session, self._live.config.servers[request.route.server])
             if connection.era == "legacy" and not connection.key.startswith(SHARED):
                 connection.watched = connection.watched or method == "resources/subscribe"
                 self._forwarding.of_session(turn, request)
@@ -355,7 +371,7 @@ class Router:
     def _listening(self, listening: Listening, uri: str) -> bool:
         """For ``subscriptions/listen``."""
         namespace = listening.turn.namespace
-        spec = self._config.servers[namespace.resolve_resource(uri).server]
+        spec = self._live.config.servers[namespace.resolve_resource(uri).server]
         era = self._eras.nearest(spec, "modern")
         entry = self._catalog.entry(spec.name)
         if entry is None or not entry.subscribes:

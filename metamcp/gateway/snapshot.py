@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from metamcp import __version__
+from metamcp.config.live import Live
 from metamcp.config.model import ServerSpec
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import MetaMCPError
 from metamcp.gateway.catalog import Catalog
-from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.namespaces import Namespaces
 from metamcp.runtime.child import Child
 from metamcp.runtime.image_ids import ImageIds
 from metamcp.runtime.states import ServerState
@@ -28,8 +29,8 @@ class Snapshot:
 
     instance: str
     since: float  # Unix seconds
-    servers: Mapping[str, ServerSpec]
-    namespaces: Mapping[str, Namespace]
+    live: Live
+    namespaces: Namespaces
     registry: SessionRegistry
     pool: UpstreamPool
     supervisor: Supervisor
@@ -44,6 +45,10 @@ class Snapshot:
             "instance": self.instance,
             "version": __version__,
             "supervisor": {"pid": os.getpid(), "since": self.since},
+            "configuration": {
+                "loadedAt": self.live.loaded_at,
+                "problems": [{"path": path, "text": text} for path, text in self.live.problems],
+            },
             "sessions": [
                 {
                     "id": session.short_id, "endpoint": session.endpoint, "principal": session.principal,
@@ -55,17 +60,17 @@ class Snapshot:
             "servers": [self._server(view) for view in self.pool.views()],
             "children": [self._child(child) for child in self.supervisor.children],
             "namespaces": {
-                name: {"missing": namespace.missing(), "problems": list(namespace.view.problems)}
-                for name, namespace in self.namespaces.items()
+                namespace.spec.name: {"missing": namespace.missing(), "problems": list(namespace.view.problems)}
+                for namespace in self.namespaces
             },
         }
 
     def ready(self) -> dict[str, Any]:
         """``ready`` and the reasons why not: every enabled server whose list is not known."""
         reasons = {}
-        for namespace in self.namespaces.values():
+        for namespace in self.namespaces:
             for server, reason in namespace.missing().items():
-                if self.servers[server].enabled:
+                if self.live.config.servers[server].enabled:
                     reasons[f"server {server}"] = reason
         return {"ready": not reasons, "reasons": reasons}
 
@@ -74,7 +79,7 @@ class Snapshot:
         state, reason = _judged(view, problem)
         return {
             "name": view.name, "state": state, "since": self.wall(view.since), "reason": reason,
-            "image": self.image_of(self.servers[view.name]), "digest": self.images.id(view.name),
+            "image": self.image_of(self.live.config.servers[view.name]), "digest": self.images.id(view.name),
             "listed": self.catalog.listed(view.name), "instances": view.instances, "lastExit": view.last_exit,
         }
 

@@ -33,6 +33,7 @@ class _Wishes:
 
     def __init__(self) -> None:
         self.wanted: dict[str, set[Subscriber]] = {}
+        self.instance: UpstreamConnection | None = None  # the one that was told
         self.told: frozenset[str] = frozenset()
         self.listening: UpstreamCall | None = None
 
@@ -75,7 +76,7 @@ class Subscriptions(Listener):
 
     def on_ready(self, connection: UpstreamConnection) -> None:
         wishes = self._of(connection)
-        wishes.told, wishes.listening = frozenset(), None
+        wishes.instance, wishes.told, wishes.listening = connection, frozenset(), None
         self._tell(connection, wishes)
 
     def on_request(self, connection: UpstreamConnection, identifier: bytes, method: str, params: Raw) -> None:
@@ -97,7 +98,9 @@ class Subscriptions(Listener):
     def on_gone(self, connection: UpstreamConnection) -> None:
         """Whoever still waits for changes must not depend on somebody else's next call."""
         wishes = self._of(connection)
-        wishes.listening, wishes.told = None, frozenset()
+        if wishes.instance not in (None, connection):
+            return  # a new one serves already, while the former one had a call to finish
+        wishes.instance, wishes.listening, wishes.told = None, None, frozenset()
         self._renew(connection, lambda: any(wishes.wanted.values()))
 
     # --- inside ----------------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ class Eras:
         self._keep = keep
         self._spoken: dict[str, Verdict] = {}
         self._identities: dict[str, str] = {}
+        self._asked: dict[str, ServerSpec] = {}  # the latest that was asked for; what older ones say is late
         self._listener = Deaf()
 
     def speaks(self, spec: ServerSpec, era: SpokenEra) -> bool:
@@ -109,7 +110,13 @@ class Eras:
             found(None)
             return
         self._identities[spec.name] = identity
+        self._asked[spec.name] = spec
         self._ask(spec, stateless(), lambda finding: self._discovered(spec, finding, found))
+
+    def forget(self, server: str) -> None:
+        """Its configuration is another one. Whoever waits for a verdict on the former one is not called back."""
+        for known in (self._spoken, self._identities, self._asked):
+            known.pop(server, None)
 
     def confirm(self, spec: ServerSpec, era: SpokenEra) -> None:
         """``era`` was spoken: a verdict that was only a guess is one to remember now."""
@@ -133,6 +140,9 @@ class Eras:
         verdict = self._spoken.get(spec.name)
         return verdict.eras if verdict else ("legacy",)
 
+    def _late(self, spec: ServerSpec) -> bool:
+        return self._asked.get(spec.name) is not spec
+
     def _is_known(self, spec: ServerSpec, identity: str) -> bool:
         """Of what the server is now, not of what it was. A verdict that is kept is good for a time only."""
         verdict = self._remembered.get(identity)
@@ -143,6 +153,8 @@ class Eras:
         return known and verdict is None
 
     def _discovered(self, spec: ServerSpec, finding: _Finding, found: Found) -> None:
+        if self._late(spec):
+            return
         if finding.spoke is None:
             found(finding.error)
         elif not finding.spoke:
@@ -155,6 +167,8 @@ class Eras:
             self._ask(spec, handshake(own_hello()), lambda other: self._greeted(spec, other, found))
 
     def _greeted(self, spec: ServerSpec, finding: _Finding, found: Found) -> None:
+        if self._late(spec):
+            return
         self._learn(spec, ("legacy", "modern") if finding.spoke else ("modern",), finding.certain)
         found(None)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metamcp.config.loader import Loaded
@@ -51,6 +51,7 @@ def applied(old: Mapping[str, object], new: Mapping[str, object], changes: Chang
     return kept | {name: new[name] for name in (*changes.added, *changes.changed)}
 
 
+@settings(deadline=None)  # of one example; a machine may be busy
 @given(LOADED)
 def test_plan_of_a_configuration_for_itself_is_empty(same: Loaded) -> None:
     found = plan(same, same, licence)
@@ -58,6 +59,7 @@ def test_plan_of_a_configuration_for_itself_is_empty(same: Loaded) -> None:
     assert set(found.servers.unchanged) == set(same.config.servers)
 
 
+@settings(deadline=None)  # of one example; a machine may be busy
 @given(LOADED, LOADED)
 def test_old_configuration_with_the_plan_carried_out_is_the_new_one(old: Loaded, new: Loaded) -> None:
     found = plan(old, new, licence)
@@ -66,6 +68,7 @@ def test_old_configuration_with_the_plan_carried_out_is_the_new_one(old: Loaded,
     assert applied(old.config.endpoints, new.config.endpoints, found.endpoints) == new.config.endpoints
 
 
+@settings(deadline=None)  # of one example; a machine may be busy
 @given(LOADED, LOADED)
 def test_every_name_is_in_one_list_alone_and_the_way_back_is_the_opposite(old: Loaded, new: Loaded) -> None:
     there, back = plan(old, new, licence).servers, plan(new, old, licence).servers

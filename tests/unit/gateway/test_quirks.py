@@ -18,7 +18,6 @@ from metamcp.config.model import NamespaceSpec, ServerSpec
 from metamcp.gateway.interface import Client, Is, Post
 from metamcp.gateway.listings import KINDS, TOOLS, Entry, Item
 from metamcp.gateway.namespace import merge
-from metamcp.gateway.snapshot import Snapshot
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Raw
 
@@ -79,12 +78,7 @@ def test_collision_degrades_one_tool_and_reaches_the_operator_once(logged: list[
     ]  # fmt: skip
     told = [record.fields for record in logged if record.getMessage() == "name-collision"]
     assert told == [{"namespace": "all", "problem": problem} for problem in problems]
-    supervisor: Any = core.supervisor
-    snapshot = Snapshot(
-        "i", 0.0, specs, {"all": core.namespace}, core.registry, core.pool, supervisor, core.catalog, core.images,
-        lambda _spec: None, float,
-    )  # fmt: skip
-    assert snapshot.status()["namespaces"]["all"]["problems"] == problems
+    assert core.snapshot().status()["namespaces"]["all"]["problems"] == problems
 
 
 # --- lists -------------------------------------------------------------------------------------------------

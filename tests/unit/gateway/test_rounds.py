@@ -101,6 +101,32 @@ def test_what_is_required_is_asked_and_the_call_sent_again_with_the_answers(tran
     assert json.loads(heard.items[-1].data)["result"]["content"] == []
 
 
+def test_instance_is_not_idle_between_two_rounds_also_when_its_configuration_is_gone(house: House) -> None:
+    got, child = house.call(), house.child
+    house.requires(ELICIT)
+    house.reload({"git": replace(GIT, args=("new",))})
+    house.pool.sweep()
+    assert not child.reason
+    house.answers(got.events[0], result={"action": "accept"})
+    child.result(in_flight(child)["id"], {"resultType": "complete", "content": []})
+    assert got.result["content"] == []
+    house.pool.sweep()
+    assert child.reason
+
+
+@pytest.mark.parametrize("refusal", [True, False], ids=["refused", "cancelled"])
+def test_call_that_ends_between_two_rounds_holds_its_instance_no_longer(house: House, refusal: bool) -> None:
+    got = house.call()
+    house.requires(ELICIT)
+    (connection,) = (house.pool.find("git", "*modern"),)
+    assert connection is not None and connection.in_flight == 1
+    if refusal:
+        house.answers(got.events[0], error={"code": -1, "message": "no"})
+    else:
+        house.post("notification", "notifications/cancelled", {"requestId": 7})
+    assert connection.in_flight == 0
+
+
 def test_every_round_has_its_own_answers_and_state(house: House) -> None:
     got = house.call()
     house.requires(ELICIT, state="s1")

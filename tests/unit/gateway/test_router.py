@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,9 +9,9 @@ from fake_upstream import FakeChild, Json, ScriptedServer, tool
 from wiring import Gateway, Got, stream_name
 
 from metamcp.config.model import EndpointSpec, ServerSpec
-from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Post, Reply, Request
+from metamcp.gateway.interface import Ask, Client, Delete, Is, Listen, OpenSse, Post, Request
 from metamcp.gateway.relay import QUESTION_SECONDS
-from metamcp.gateway.router import SETTLE_SECONDS
+from metamcp.gateway.router import SETTLE_SECONDS, Operator
 
 GIT = ServerSpec("git", era="legacy")
 ENDPOINTS = {
@@ -29,7 +28,7 @@ class Gate(Gateway):
             "tools/list": [[tool("status"), tool("log")]], "prompts/list": [[{"name": "review"}]],
             "resources/list": [[{"uri": "file:///a"}]], "resources/templates/list": [[]],
         })
-        operators: dict[str, Callable[[Reply], None]] = {"status": lambda reply: reply.answer(b'{"up":1}')}
+        operators: dict[str, Operator] = {"status": lambda reply, _argument: reply.answer(b'{"up":1}')}
         super().__init__({"git": spec}, self.script, ENDPOINTS, operators)
 
     def read_catalog(self) -> None:

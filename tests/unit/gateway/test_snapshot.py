@@ -10,8 +10,6 @@ from wiring import Gateway
 
 from metamcp.config.model import EndpointSpec, ServerSpec
 from metamcp.errors import RefusedByPolicy
-from metamcp.gateway.snapshot import Snapshot
-from metamcp.runtime.command.effective import image_of
 
 SPEC = ServerSpec("s", command="docker", args=("run", "-i", "s:1"), era="legacy")
 
@@ -22,15 +20,10 @@ class House(Gateway):
     def __init__(self) -> None:
         super().__init__({"s": SPEC}, None, {"dev": EndpointSpec("dev", "all")})
         self.engine["s:1"] = "sha256:1"
-        supervisor: Any = self.supervisor
-        self.snapshot = Snapshot(
-            "i", 0.0, {"s": SPEC}, {"all": self.namespace}, self.registry, self.pool, supervisor,
-            self.catalog, self.images, image_of, float,
-        )  # fmt: skip
 
     @property
     def server(self) -> dict[str, Any]:
-        (found,) = self.snapshot.status()["servers"]
+        (found,) = self.snapshot().status()["servers"]
         return found  # type: ignore[no-any-return]
 
     def reading_fails(self) -> None:
@@ -54,12 +47,12 @@ def test_a_server_that_is_known_shows_its_image_and_when_its_list_was_read(house
     server = house.server
     assert (server["image"], server["digest"], server["reason"]) == ("s:1", "sha256:1", "")
     assert server["listed"] == house.wall() and server["state"] == "IDLE"
-    assert house.snapshot.ready() == {"ready": True, "reasons": {}}
+    assert house.snapshot().ready() == {"ready": True, "reasons": {}}
 
 
 def test_a_server_whose_list_is_served_is_ready_and_shows_why_it_could_not_be_asked(house: House) -> None:
     house.reading_fails()
-    assert house.snapshot.ready() == {"ready": True, "reasons": {}}
+    assert house.snapshot().ready() == {"ready": True, "reasons": {}}
     assert house.server["state"] == "BACKOFF" and "boom" in house.server["reason"]
     assert house.server["listed"] is not None
 
@@ -68,10 +61,10 @@ def test_a_server_that_could_not_be_asked_is_not_ready_and_says_why_the_same_eve
     house = House()
     house.begin()
     house.reading_fails()
-    server, ready = house.server, house.snapshot.ready()
+    server, ready = house.server, house.snapshot().ready()
     assert not ready["ready"] and "boom" in ready["reasons"]["server s"]
     assert server["state"] == "BACKOFF" and "boom" in server["reason"] and server["listed"] is None
-    assert "boom" in house.snapshot.status()["namespaces"]["all"]["missing"]["s"]
+    assert "boom" in house.snapshot().status()["namespaces"]["all"]["missing"]["s"]
 
 
 def test_what_only_an_operator_can_change_is_fatal() -> None:
@@ -79,7 +72,7 @@ def test_what_only_an_operator_can_change_is_fatal() -> None:
     house.begin()
     house.supervisor.started[0].fail(RefusedByPolicy("the image is not allowed", server="s"))
     assert house.server["state"] == "FATAL" and "not allowed" in house.server["reason"]
-    assert "not allowed" in house.snapshot.ready()["reasons"]["server s"]
+    assert "not allowed" in house.snapshot().ready()["reasons"]["server s"]
 
 
 def test_an_image_that_is_not_there_has_no_digest(house: House) -> None:

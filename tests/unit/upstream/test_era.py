@@ -214,3 +214,21 @@ def test_a_server_that_became_another_one_is_asked_again() -> None:
     assert house.spoken == (True, False)
     house.find(replace(SPEC, args=("--new",)))
     assert house.spoken == (False, True)
+
+
+def test_what_was_forgotten_is_asked_anew_and_a_late_answer_of_the_former_server_is_not_taken() -> None:
+    house = House(None, HELLO)
+    house.find()
+    (old,) = house.supervisor.started
+    house.eras.forget("git")
+    changed = replace(SPEC, args=("new",))
+    house.pool.reconfigure({"git": changed}, ["git"])
+    house.find(changed)
+    house.answers["server/discover"] = MODERN
+    house.script(old, old.messages[0])
+    assert house.found == [] and house.eras.verdict("git") is None
+    new = house.supervisor.started[1]
+    house.script(new, new.messages[0])
+    house.reactor.turn()
+    verdict = house.eras.verdict("git")
+    assert house.found == [None] and verdict is not None and "modern" in verdict.eras

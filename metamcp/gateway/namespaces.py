@@ -1,0 +1,61 @@
+"""Every namespace at work, and which of them an endpoint shows. Follows the configuration in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from metamcp.config.live import Live
+from metamcp.errors import EndpointUnknown, MetaMCPError, Unauthorized
+from metamcp.gateway.catalog import Catalog
+from metamcp.gateway.namespace import Namespace, View
+
+
+class Namespaces:
+    """Owned by the reactor's thread. A namespace that stays configured stays the same object, whatever its servers
+    are: sessions and requests in flight hold it."""
+
+    def __init__(self, live: Live, catalog: Catalog) -> None:
+        self._live = live
+        self._catalog = catalog
+        self._all: dict[str, Namespace] = {}
+        self.follow()
+
+    def __iter__(self) -> Iterator[Namespace]:
+        return iter(self._all.values())
+
+    def at(self, endpoint: str) -> Namespace | None:
+        """What ``endpoint`` shows; None when there is no such endpoint (any more)."""
+        spec = self._live.config.endpoints.get(endpoint)
+        return self._all[spec.namespace] if spec is not None else None
+
+    def enter(self, endpoint: str, principal: str) -> Namespace:
+        """Raises EndpointUnknown, or Unauthorized for somebody who has to say who they are."""
+        spec = self._live.config.endpoints.get(endpoint)
+        if spec is None:
+            raise EndpointUnknown("there is no such endpoint")
+        if spec.auth != "none" and principal == "anonymous":
+            raise Unauthorized(f"this endpoint requires authentication ({spec.auth})")
+        return self._all[spec.namespace]
+
+    def admits(self, endpoint: str, principal: str) -> bool:
+        try:
+            self.enter(endpoint, principal)
+        except MetaMCPError:
+            return False
+        return True
+
+    def views(self) -> dict[str, View]:
+        """What each endpoint shows at this moment."""
+        return {name: self._all[spec.namespace].view for name, spec in self._live.config.endpoints.items()}
+
+    def follow(self) -> None:
+        """Be what is configured now. A namespace that is gone leads nowhere, whoever still holds it."""
+        wanted = self._live.config.namespaces
+        former = [self._all.pop(name) for name in self._all.keys() - wanted.keys()]
+        for namespace in former:
+            namespace.follow(replace(namespace.spec, servers=()))
+        known, self._all = self._all, {}
+        for name, spec in wanted.items():
+            self._all[name] = known.get(name) or Namespace(spec, self._catalog.entry, self._catalog.problem)
+            self._all[name].follow(spec)
