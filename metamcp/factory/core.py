@@ -15,7 +15,7 @@ from typing import Any
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.live import Live
-from metamcp.config.loader import Loaded, load, stamp
+from metamcp.config.loader import Loaded, Stamp, load, stamp
 from metamcp.config.model import ServerSpec
 from metamcp.config.plan import Plan
 from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_server
@@ -29,7 +29,7 @@ from metamcp.gateway.local import LocalGateway
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.operators import Body, Question, answer
 from metamcp.gateway.reconfiguration import Reconfiguration
-from metamcp.gateway.reload import Apply, Reloader
+from metamcp.gateway.reload import Reloader
 from metamcp.gateway.router import Operator, Router
 from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
@@ -165,9 +165,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         time.time, lambda: secrets.token_urlsafe(24),
     )  # fmt: skip
     reconfiguration = Reconfiguration(live, pool, images, eras, catalog, namespaces, router)
-    reloader = Reloader(
-        reactor, readers, settings.config_dir, live, found, resolver().licence, _applying(settings, reconfiguration)
-    )
+    reloader = _reloader(settings, identity, reactor, readers, found, reconfiguration)
     core = Core(
         reactor, router, supervisor, catalog, images, remembering, reloader, starters, chores, readers, engine, lock
     )
@@ -175,13 +173,23 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     return core
 
 
-def _applying(settings: Settings, reconfiguration: Reconfiguration) -> Apply:
+def _reloader(
+    settings: Settings,
+    identity: Identity,
+    reactor: Reactor,
+    readers: Workers,
+    found: Stamp,
+    reconfiguration: Reconfiguration,
+) -> Reloader:
+    live = reconfiguration.live
+
     def apply(loaded: Loaded, plan: Plan) -> None:
         reconfiguration.apply(loaded, plan, time.time())
         if not plan.empty:
             _warn_of_no_effect(settings, loaded)
 
-    return apply
+    licence = build_resolver(settings, live.loaded, identity).licence
+    return Reloader(reactor, readers, settings.config_dir, live, found, licence, apply)
 
 
 def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from metamcp.config import images, secrets
 from metamcp.config.model import Allowlist, ImageRule, ServerSpec
 from metamcp.config.secrets import ResolvedServer
-from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy
+from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy, SecretMissing
 from metamcp.runtime.command import launch
 from metamcp.runtime.command.grammar import DockerRun, is_container_command, parse
 from metamcp.runtime.command.launch import LaunchPlan
@@ -84,14 +84,17 @@ class Resolver:
         _log.info("starting", extra=logs.fields(server=spec.name, session=session[:_SHORT] or None, command=shown))
         return effective.plan
 
-    def licence(self, spec: ServerSpec, allowlist: Allowlist) -> Licence | None:
+    def licence(self, spec: ServerSpec, allowlist: Allowlist) -> Licence | Allowlist | None:
         """What ``allowlist`` says about the server's container; None for a plain process, and where nothing may run
-        or the command cannot be read. Blocks: a secret may stand in a file."""
+        or the command cannot be understood. All of ``allowlist`` where a secret is missing, so that nobody can say
+        which image is meant. Blocks: a secret may stand in a file."""
         if not is_container_command(spec.command):
             return None
         try:
             run = parse(spec.command, secrets.resolve_server(spec, self.environ, self.read_file).args)
-        except MetaMCPError:
+        except SecretMissing:
+            return allowlist
+        except CommandInvalid:
             return None
         verdict = images.decide(allowlist, run.image)
         if verdict.rule is None or not verdict.allowed:
