@@ -176,10 +176,11 @@ class Router:
         different. ``before``: what each endpoint showed."""
         self._namespaces.follow()
         self._close_homeless()
+        kinds = {name: differing(before.get(name), view) for name, view in self._namespaces.views().items()}
         for session in self._registry.sessions:
             now = self._namespaces.at(session.endpoint)
             if session.revision and now is not None and self._sees(session) is now:
-                _tell_changed(session, differing(before.get(session.endpoint), now.view))
+                _tell_changed(session, kinds[session.endpoint])
         self._own_lists.follow(lambda session: self._namespaces.at(session.endpoint))
         self._listenings.follow(before, self._namespaces)
 
