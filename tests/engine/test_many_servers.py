@@ -20,8 +20,8 @@ MOST_STARTS, START_SECONDS = 4, 3.0  # metamcp/runtime/starts.py
 ABSENT, FORBIDDEN = "metamcp-absent:local", "metamcp-forbidden:local"
 CHANGING = "metamcp-changing:local"
 REASONS = {
-    "absent": ABSENT,
-    "forbidden": "not allowed",
+    "absent": "The image is not on the engine",
+    "forbidden": "no rule of the allowlist",
     "silent": "initialize",
     "leaves": "code 3",
     "secretless": "SECRET_THAT_NOBODY_SET",
