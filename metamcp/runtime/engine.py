@@ -13,7 +13,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -129,15 +129,22 @@ class Engine:
                     f"Remove it with docker network rm {name}, or configure another name.",
                 )
 
-    def events(self, labels: Mapping[str, str], since: float | None = None) -> EventStream:
-        """Container events from ``since`` (Unix seconds; None: from now), subscribed when this returns.
+    def events(
+        self,
+        labels: Mapping[str, str],
+        since: float | None = None,
+        kinds: Collection[str] = ("container",),
+        actions: Collection[str] = (),
+    ) -> EventStream:
+        """Events from ``since`` (Unix seconds; None: from now), subscribed when this returns. No ``actions``: all.
 
-        The stream ends without an error when either side closes it; subscribe anew from the last event's time.
+        The engine asks for ``labels`` of everything: with any, no event of an image comes that lacks them.
+        The stream ends without an error when either side closes it.
         """
         with self._mapped():
             client = self._connected(negotiated=True)
             try:
-                filters = {"type": "container", "label": _label_filter(labels)}
+                filters = {"type": list(kinds), "event": list(actions), "label": _label_filter(labels)}
                 raw = client.events(since=since, filters=filters, decode=True)
                 client._raise_for_status(raw._response)
                 stream = EventStream(client, raw, self._forget)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from metamcp.runtime.facts import ContainerEvent, container_event
+from metamcp.runtime.facts import EngineEvent, engine_event
 
 # However the connection breaks, the stream is over. What requests raises is an OSError, and the SDK's parser raises
 # a RuntimeError when the last event is cut.
@@ -19,7 +19,7 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
-class EventStream(Iterator[ContainerEvent]):
+class EventStream(Iterator[EngineEvent]):
     """Read by one thread, closed by any."""
 
     def __init__(self, client: Closable, raw: Any, forget: Callable[[EventStream], None]) -> None:
@@ -33,7 +33,7 @@ class EventStream(Iterator[ContainerEvent]):
         self._socket: socket.socket = self._response.raw._fp.fp.raw._sock
         self._socket.settimeout(None)  # silence is normal from here on
 
-    def __next__(self) -> ContainerEvent:
+    def __next__(self) -> EngineEvent:
         with self._lock:
             if self._closed:
                 raise StopIteration
@@ -58,9 +58,9 @@ class EventStream(Iterator[ContainerEvent]):
         if idle:
             self._release()
 
-    def _read(self) -> ContainerEvent | None:
+    def _read(self) -> EngineEvent | None:
         try:
-            return container_event(next(self._raw))
+            return engine_event(next(self._raw))
         except _ENDS:
             return None
 

@@ -67,14 +67,18 @@ class ContainerFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerEvent:
-    """``exit_code`` only with ``die``. An OOM kill is ``oom`` and then ``die`` with 137 (docker.md section 1)."""
+class EngineEvent:
+    """``exit_code`` only with ``die``, ``signal`` (a number) only with ``kill``. Of an image, ``id`` is its id or the
+    reference that was used, and ``name`` a reference. ``time``: Unix seconds on the engine's clock."""
 
+    kind: str  # "container", "image" …
     id: str
+    name: str
     action: str
     exit_code: int | None
+    signal: int | None
     labels: Mapping[str, str]
-    time: float  # Unix seconds
+    time: float
 
 
 def engine_version(answer: Json) -> EngineVersion:
@@ -131,15 +135,17 @@ def container_facts(answer: Json) -> ContainerFacts:
     )
 
 
-def container_event(answer: Json) -> ContainerEvent:
-    """One item of GET /events with ``Type`` container."""
+def engine_event(answer: Json) -> EngineEvent:
+    """One item of GET /events."""
     actor = answer.get("Actor") or {}
     attributes = actor.get("Attributes") or {}
-    code = str(attributes.get("exitCode", ""))
-    return ContainerEvent(
+    return EngineEvent(
+        kind=_text(answer, "Type"),
         id=_text(actor, "ID"),
+        name=_text(attributes, "name"),
         action=_text(answer, "Action"),
-        exit_code=int(code) if code.isdecimal() else None,
+        exit_code=_decimal(attributes, "exitCode"),
+        signal=_decimal(attributes, "signal"),
         labels={key: value for key, value in attributes.items() if key not in _NOT_LABELS},
         time=_number(answer, "timeNano") / 1e9 if answer.get("timeNano") else float(_number(answer, "time")),
     )
@@ -164,6 +170,12 @@ def _text(answer: Json, key: str) -> str:
 
 def _number(answer: Json, key: str) -> int:
     return int(answer.get(key) or 0)
+
+
+def _decimal(answer: Json, key: str) -> int | None:
+    """A number that the engine writes as text."""
+    written = str(answer.get(key, ""))
+    return int(written) if written.isdecimal() and written.isascii() else None
 
 
 def _texts(answer: Json, key: str) -> tuple[str, ...]:
