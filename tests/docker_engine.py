@@ -64,11 +64,11 @@ def open_engine() -> Iterator[Engine]:
         raise NoEngine("there is no docker command (Debian: apt-get install docker.io; newer releases: docker-cli)")
     if answers(os.environ):
         engine = _engine(_current_host())
-        _make_image(engine)
+        make_image(engine)
         yield engine
         return
     with private_engine() as engine:
-        _make_image(engine)
+        make_image(engine)
         yield engine
 
 
@@ -88,7 +88,8 @@ def _current_host() -> str:
     return subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
-def _make_image(engine: Engine) -> None:
+def make_image(engine: Engine) -> None:
+    """The test image, unless it is there as it should be."""
     digest = hashlib.sha256((ROOT / "demo/image.py").read_bytes())
     for path in CONTENTS.values():
         digest.update(path.read_bytes())
@@ -102,18 +103,78 @@ def _make_image(engine: Engine) -> None:
 
 @contextmanager
 def private_engine() -> Iterator[Engine]:
-    """Starts dockerd with all its data in a folder of its own; ends it, by its own pid, and removes the folder."""
+    """A dockerd with all its data in a folder of its own; ended by its own pid, and the folder removed."""
+    with private_daemon() as (engine, _daemon):
+        yield engine
+
+
+@contextmanager
+def private_daemon(*options: str) -> Iterator[tuple[Engine, Daemon]]:
+    """The same, with further options, for a test that restarts it."""
     _refuse_where_impossible()
     # /tmp may be in memory, where overlay2 does not work; and the path of a socket must stay under 108 bytes.
     folder = Path(tempfile.mkdtemp(prefix="mmcp-", dir="/var/tmp"))
-    engine = _engine(f"unix://{folder}/docker.sock")
-    with (folder / "dockerd.log").open("wb") as log:
-        daemon = subprocess.Popen(_daemon_argv(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    daemon = Daemon(folder, options)
     try:
-        _wait_for(daemon, engine, folder / "dockerd.log")
-        yield engine
+        daemon.start()
+        yield daemon.engine, daemon
     finally:
-        _end(daemon, engine, folder)
+        daemon.end()
+
+
+# Beside another engine in the same network namespace: without a network there is nothing that they could both claim.
+APART = ("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false")
+
+
+class Daemon:
+    """One dockerd in ``folder``. It may be killed and started again; what it left is picked up, as after a crash."""
+
+    def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
+        self.folder = folder
+        self.engine = _engine(f"unix://{folder}/docker.sock")
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "dockerd.log").read_text("utf-8", "replace")
+
+    def start(self) -> None:
+        """Returns when it answers. Raises NoEngine."""
+        with (self.folder / "dockerd.log").open("ab") as log:
+            self._process = subprocess.Popen(self._argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(self.engine.env):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise NoEngine(f"dockerd did not start:\n{self.log[-2000:]}")
+            wait_until(lambda: self._process is None or self._process.poll() is not None, 0.2)
+
+    def stop(self, number: signal.Signals) -> None:
+        """Returns when the process is gone. A SIGKILL leaves its containers running."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(STOP_SECONDS)
+
+    def end(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            with suppress(AssertionError, subprocess.TimeoutExpired):
+                containers = self.engine.containers()
+                if containers:
+                    self.engine.docker("rm", "--force", *containers, timeout=STOP_SECONDS)
+        try:
+            self.stop(signal.SIGTERM)
+        except subprocess.TimeoutExpired:
+            self.stop(signal.SIGKILL)
+        _end_containerd(self.folder / "exec/containerd/containerd.pid")
+        _unmount_below(self.folder)
+        shutil.rmtree(self.folder)
+
+    def _argv(self) -> list[str]:
+        # setpriv: if the test run is killed, its engine goes, too.
+        folder = self.folder
+        paths = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
+        own = ["-H", f"unix://{folder}/docker.sock", *self._options]
+        return ["setpriv", "--pdeathsig", "TERM", "dockerd", *paths, *own]
 
 
 def _refuse_where_impossible() -> None:
@@ -121,36 +182,6 @@ def _refuse_where_impossible() -> None:
         raise NoEngine("no engine answers, and dockerd is not installed (Debian: apt-get install docker.io iptables)")
     if os.geteuid() != 0:
         raise NoEngine("no engine answers, and only root can start one")
-
-
-def _daemon_argv(folder: Path) -> list[str]:
-    # setpriv: if the test run is killed, its engine goes, too.
-    paths = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
-    return ["setpriv", "--pdeathsig", "TERM", "dockerd", *paths, "-H", f"unix://{folder}/docker.sock"]
-
-
-def _wait_for(daemon: subprocess.Popen[bytes], engine: Engine, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not answers(engine.env):
-        if daemon.poll() is not None or time.monotonic() > deadline:
-            raise NoEngine(f"dockerd did not start:\n{log.read_text(errors='replace')[-2000:]}")
-        wait_until(lambda: daemon.poll() is not None, 0.2)
-
-
-def _end(daemon: subprocess.Popen[bytes], engine: Engine, folder: Path) -> None:
-    if daemon.poll() is None:
-        with suppress(AssertionError, subprocess.TimeoutExpired):
-            containers = engine.containers()
-            if containers:
-                engine.docker("rm", "--force", *containers, timeout=STOP_SECONDS)
-    daemon.terminate()
-    try:
-        daemon.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait(STOP_SECONDS)
-    _end_containerd(folder / "exec/containerd/containerd.pid")
-    shutil.rmtree(folder)
 
 
 def _end_containerd(pidfile: Path) -> None:
@@ -165,6 +196,13 @@ def _is_containerd(pid: int) -> bool:
     with suppress(FileNotFoundError):
         return Path(f"/proc/{pid}/comm").read_text().strip() == "containerd"
     return False
+
+
+def _unmount_below(folder: Path) -> None:
+    """dockerd mounts its data on itself, and a killed one leaves that."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for path in reversed([path for path in mounted if path.startswith(f"{folder}/")]):
+        subprocess.run(["umount", path], timeout=STOP_SECONDS, check=True)
 
 
 # --- for the tests -----------------------------------------------------------------------------------------

@@ -140,9 +140,11 @@ class FakeChild:
         says = {"protocolVersion": "2025-11-25", "capabilities": capabilities or {}, "serverInfo": info}
         self.result(self.sent("initialize")[0]["id"], says | more)
 
-    def die(self, code: int | None = 0, signal: str | None = None, stderr: tuple[str, ...] = ()) -> None:
+    def die(
+        self, code: int | None = 0, signal: str | None = None, stderr: tuple[str, ...] = (), oom_killed: bool = False
+    ) -> None:
         assert self.exit is None
-        self.exit = Exit(code, signal, stderr, self.reason)
+        self.exit = Exit(code, signal, stderr, self.reason, oom_killed)
         self.become(ChildState.EXITED)
         self.on_exit(self.exit)
 

@@ -22,6 +22,7 @@ from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_ser
 from metamcp.config.settings import Settings
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import ConfigInvalid, EngineUnavailable
+from metamcp.factory.engine_watch import Audience
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.interface import Gateway, Reply
@@ -33,18 +34,22 @@ from metamcp.gateway.reload import Reloader
 from metamcp.gateway.router import Operator, Router
 from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
-from metamcp.runtime import reaper
 from metamcp.runtime.child import Grace
 from metamcp.runtime.command.effective import Resolver, image_of
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.diagnosis import diagnostics, overview
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.image_ids import RECHECK_SECONDS, ImageIds
+from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity
+from metamcp.runtime.memory import ContainerMemory
 from metamcp.runtime.places import Caps
 from metamcp.runtime.policy.network import INTERNAL
+from metamcp.runtime.reaper import Reaper
 from metamcp.runtime.supervisor import Launcher, Supervisor
+from metamcp.runtime.teardown import Teardown
+from metamcp.runtime.watch import Watch
 from metamcp.telemetry import logs
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
@@ -54,6 +59,7 @@ STARTERS = 4
 """Servers that may be starting at once, of all that are configured."""
 
 _CHORES = 4
+_CLOSE_SECONDS = 0.25  # for each thread: at the end nobody waits for an engine that does not answer
 _SWEEP_SECONDS = 0.25
 _SESSION_SWEEP_SECONDS = 30.0
 _REAP_SECONDS = 60.0
@@ -77,6 +83,8 @@ class Core:
     chores: Workers
     readers: Workers
     engine: Engine
+    watch: Watch
+    audience: Audience
     lock: int
 
     def gateway(self) -> Gateway:
@@ -91,8 +99,9 @@ class Core:
 
     def close(self) -> None:
         """After ``stop`` is done: threads and descriptors."""
+        self.watch.close()
         for workers in (self.readers, self.starters, self.chores):
-            workers.close()
+            workers.close(_CLOSE_SECONDS)
         self.engine.close()
         self.reactor.close()
         os.close(self.lock)
@@ -133,8 +142,9 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         return build_resolver(settings, live.loaded, identity)
 
     launch = _launcher(resolver, engine)
+    teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping)
     supervisor = Supervisor(
-        reactor, starters, chores, launch, engine.remove, grace or Grace(),
+        reactor, starters, launch, teardown, inquest, grace or Grace(),
         lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote), STARTERS,
         Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
@@ -154,11 +164,12 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )  # fmt: skip
     namespaces = Namespaces(live, catalog)
     registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
+    memory = ContainerMemory(reactor, chores, engine, lambda: supervisor.containers)
     snapshot = Snapshot(
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
-        image_of, _wall,
+        image_of, memory.of, _wall,
     )  # fmt: skip
-    operators = _operators(settings, live, identity, engine, reactor, chores, snapshot)
+    operators = _operators(settings, live, identity, engine, reactor, chores, snapshot, memory)
     operators["reload"] = lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body))
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
@@ -166,10 +177,17 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )  # fmt: skip
     reconfiguration = Reconfiguration(live, pool, images, eras, catalog, namespaces, router)
     reloader = _reloader(settings, identity, reactor, readers, found, reconfiguration)
+    reaper = Reaper(reactor, chores, engine, identity, lambda: supervisor.containers, supervisor.see)
+    audience = Audience(
+        supervisor, inquest, teardown, reaper,
+        engine_back=pool.engine_back, images_changed=images.recheck,
+    )  # fmt: skip
+    watch = Watch(engine, reactor, identity.instance, audience)
     core = Core(
-        reactor, router, supervisor, catalog, images, remembering, reloader, starters, chores, readers, engine, lock
-    )
-    _schedule(core, pool, registry, identity)
+        reactor, router, supervisor, catalog, images, remembering, reloader, starters, chores, readers, engine,
+        watch, audience, lock,
+    )  # fmt: skip
+    _schedule(core, pool, registry)
     return core
 
 
@@ -217,30 +235,17 @@ def _launcher(resolver: Callable[[], Resolver], engine: Engine) -> Launcher:
     return launch
 
 
-def _schedule(core: Core, pool: UpstreamPool, registry: SessionRegistry, identity: Identity) -> None:
+def _schedule(core: Core, pool: UpstreamPool, registry: SessionRegistry) -> None:
     """What happens by itself: the first thing is to clear away what a former generation left behind."""
-
-    def reap() -> None:
-        core.chores.submit(lambda: _sweep_containers(core.engine, identity))
-
-    core.reactor.call_soon(reap)
+    core.reactor.call_soon(core.audience.clean_up)
+    core.reactor.call_soon(core.watch.start)
     core.reactor.call_soon(core.images.recheck)
     core.reactor.call_soon(core.catalog.refresh_all)
     core.reactor.call_soon(core.reloader.watch)
     core.reactor.call_soon(lambda: core.reactor.call_every(RECHECK_SECONDS, core.images.recheck))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, pool.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SESSION_SWEEP_SECONDS, registry.sweep))
-    core.reactor.call_soon(lambda: core.reactor.call_every(_REAP_SECONDS, reap))
-
-
-def _sweep_containers(engine: Engine, identity: Identity) -> None:
-    try:
-        removed = reaper.sweep(engine, identity)
-    except EngineUnavailable as error:
-        _log.warning("sweep-failed", extra=logs.fields(error=error.text, hint=error.hint))
-        return
-    if removed:
-        _log.warning("orphans-removed", extra=logs.fields(count=len(removed), containers=",".join(removed)))
+    core.reactor.call_soon(lambda: core.reactor.call_every(_REAP_SECONDS, core.audience.clean_up))
 
 
 def _operators(
@@ -251,9 +256,10 @@ def _operators(
     reactor: Reactor,
     chores: Workers,
     snapshot: Snapshot,
+    memory: ContainerMemory,
 ) -> dict[str, Operator]:
     def status(reply: Reply, _argument: str) -> None:
-        answer(reply, (200, snapshot.status()))
+        memory.when_known(lambda: answer(reply, (200, snapshot.status())))
 
     def ready(reply: Reply, _argument: str) -> None:
         found = snapshot.ready()

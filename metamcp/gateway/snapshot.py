@@ -25,7 +25,8 @@ _SHORT = 12
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Reads everybody, changes nobody. ``wall`` turns monotonic seconds into Unix time."""
+    """Reads everybody, changes nobody. ``memory_of`` knows the bytes in use of a container, by its name;
+    ``wall`` turns monotonic seconds into Unix time."""
 
     instance: str
     since: float  # Unix seconds
@@ -37,6 +38,7 @@ class Snapshot:
     catalog: Catalog
     images: ImageIds
     image_of: Callable[[ServerSpec], str | None]
+    memory_of: Callable[[str], int | None]
     wall: Callable[[float], float]
 
     def status(self) -> dict[str, Any]:
@@ -86,9 +88,10 @@ class Snapshot:
     def _child(self, child: Child) -> dict[str, Any]:
         name = child.plan.container_name if child.plan else ""
         return {
-            "pid": child.pid, "containerId": name or None, "server": child.server,
-            "session": child.session[:8] or None, "state": child.state, "since": self.wall(child.since),
-            "memoryBytes": _resident(child.pid) if not name else None,
+            "pid": child.pid, "containerId": child.container_id or None, "containerName": name or None,
+            "server": child.server, "session": child.session[:8] or None, "state": child.state,
+            "since": self.wall(child.since),
+            "memoryBytes": self.memory_of(name) if name else _resident(child.pid),
         }
 
 

@@ -2,7 +2,7 @@
 
 The stop ladder: end of input -> grace -> SIGTERM -> grace -> the container is removed by force and the process
 killed. A ``docker run`` child forwards SIGTERM to the container, whose init (``--init``) passes it on; a server
-that ignores both is ended by the engine (``Supervisor.remove``).
+that ignores both is ended by the engine (``Teardown``).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Exit:
     code: int | None
     signal: str | None
     stderr: tuple[str, ...] = ()
-    reason: str = ""  # why we ended it, or why it could not start; empty when it ended by itself
+    reason: str = ""  # why we or somebody else ended it, or why it could not start; empty when it ended by itself
+    oom_killed: bool = False
 
     @property
     def last_words(self) -> str:
@@ -90,7 +91,8 @@ class StderrRing:
 
 class Child:
     """Owned by the reactor's thread. ``on_data(bytes)`` gets standard output in chunks; ``on_exit(Exit)`` is
-    called exactly once, after the last chunk."""
+    called exactly once, after the last chunk. ``explain(exit, tell)`` is asked what the death of a container was that
+    nobody here wanted, and calls ``tell`` soon."""
 
     def __init__(
         self,
@@ -108,12 +110,14 @@ class Child:
         self.begun = self.since  # when its start was allowed to begin
         self.plan: LaunchPlan | None = None
         self.pid: int | None = None
+        self.container_id = ""  # "" while unknown
         self.exit: Exit | None = None
         self.error: MetaMCPError | None = None  # why it could not be started
         self.stderr = StderrRing()
         self.on_data: Callable[[bytes], None] = lambda _chunk: None
         self.on_exit: Callable[[Exit], None] = lambda _exit: None
         self.on_change: Callable[[], None] = lambda: None  # its state is another one
+        self.explain: Callable[[Exit, Callable[[Exit], None]], None] = lambda ended, tell: tell(ended)
         self.queued = False  # its start waits for its turn
         self._reactor = reactor
         self._grace = grace
@@ -242,9 +246,16 @@ class Child:
         for number, consume in ((2, self.stderr.feed), (1, self.on_data)):
             self._pump(number, consume, _READS_PER_TURN * 64)
         self._release(process)
-        self._finish(_exit_of(status, self.is_container, self.stderr.tail(), self._reason))
+        ended = _exit_of(status, self.is_container, self.stderr.tail(), self._reason)
+        if self.is_container and self.state is not ChildState.STOPPING:
+            self.become(ChildState.STOPPING)  # it takes no more, while its end is looked into
+            self.explain(ended, self._finish)
+        else:
+            self._finish(ended)
 
     def _release(self, process: subprocess.Popen[bytes]) -> None:
+        if self._stdin is not None:
+            self._stdin.close()
         self._reactor.forget(self._pidfd)
         os.close(self._pidfd)
         self._pidfd = -1
@@ -264,8 +275,8 @@ class Child:
             "child-died",
             extra=logs.fields(
                 server=self.server, pid=self.pid, exit_code=ended.code, signal=ended.signal,
-                reason=ended.reason or None, seconds=round(self.since - self.born, 3),
-                stderr=" | ".join(ended.stderr[-5:]) or None,
+                reason=ended.reason or None, oom_killed=ended.oom_killed or None,
+                seconds=round(self.since - self.born, 3), stderr=" | ".join(ended.stderr[-5:]) or None,
             ),
         )
         self.on_exit(ended)

@@ -12,6 +12,9 @@ SESSION = "metamcp.session"
 GENERATION = "metamcp.generation"
 CONFIG = "metamcp.config"
 
+PROBE = "docker-test"
+"""The CONFIG, and the server's name, of a container that a diagnosis runs and removes itself."""
+
 _NAME_PART = 40
 
 

@@ -8,24 +8,24 @@ from collections.abc import Callable
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
-from metamcp.errors import AtCapacity, EngineUnavailable, MetaMCPError, ServerUnavailable
-from metamcp.runtime.child import Child, Grace
+from metamcp.errors import AtCapacity, MetaMCPError, ServerUnavailable
+from metamcp.runtime.child import Child, Exit, Grace
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.facts import ContainerFacts, EngineEvent
+from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.places import Caps, Place, Scope
 from metamcp.runtime.starts import Starts
-from metamcp.telemetry import logs
+from metamcp.runtime.teardown import Teardown
 
 Launcher = Callable[[ServerSpec, str], LaunchPlan]
 """(server, session) -> what to run. Blocks; asked right before each start, so that a changed allowlist counts.
 Raises MetaMCPError."""
 
-Remover = Callable[[str], bool]
-"""Removes a container by name, by force; True when it is gone. Blocks. Raises EngineUnavailable."""
-
 Elsewhere = Callable[[ServerSpec, str], Child]
 """(server, session) -> the child that speaks for a server that runs elsewhere; it begins by itself."""
 
-_log = logs.get("runtime.supervisor")
+_VERIFY_SECONDS = 2.0  # for the last containers to be verified at the end
+_LATE_SECONDS = 2.0  # a request of a CLI that was killed may reach the engine so much later
 
 
 class Supervisor:
@@ -35,9 +35,9 @@ class Supervisor:
         self,
         reactor: Reactor,
         starters: Workers,
-        chores: Workers,
         launch: Launcher,
-        remove: Remover,
+        teardown: Teardown,
+        inquest: Inquest,
         grace: Grace,
         elsewhere: Elsewhere,
         most_starts: int,
@@ -45,13 +45,14 @@ class Supervisor:
     ) -> None:
         self._reactor = reactor
         self._starters = starters
-        self._chores = chores
         self._launch = launch
-        self._remover = remove
+        self._teardown = teardown
+        self._inquest = inquest
         self._grace = grace
         self._elsewhere = elsewhere
         self._starts = Starts(reactor, most_starts, caps)
         self._children: dict[int, Child] = {}
+        self._containers: dict[str, Child] = {}  # by name, from before the process is spawned
         self._empty: Callable[[], None] | None = None
 
     @property
@@ -63,6 +64,11 @@ class Supervisor:
     def children(self) -> tuple[Child, ...]:
         """Every child that has not ended."""
         return tuple(self._children.values())
+
+    @property
+    def containers(self) -> frozenset[str]:
+        """The names of the containers that may exist: of living children, and those that are being removed."""
+        return frozenset(self._containers) | self._teardown.names
 
     @property
     def lacking(self) -> list[tuple[Child, Scope]]:
@@ -109,26 +115,64 @@ class Supervisor:
     def gone(self, child: Child) -> None:
         """To be called when ``child`` has ended, by whoever took its ``on_exit``."""
         self._children.pop(id(child), None)
-        ended = child.exit
-        if child.is_container and ended is not None and ended.signal is not None:
-            # The CLI was killed, or the container was: --rm may not have been carried out. Make sure.
-            self._remove(child)
+        if child.is_container:
+            self._bury(child)
         if self._empty is not None and not self._children:
-            self._empty()
+            self._finish(self._empty)
 
     def stop_all(self, reason: str, on_done: Callable[[], None]) -> None:
-        """End every child; no child can be started any more."""
+        """End every child; no child can be started any more. ``on_done`` when their containers are gone, too, as far
+        as the engine says so in time."""
         self._empty = on_done
         for child in self.children:
             child.stop(reason)
         if not self._children:
-            on_done()
+            self._finish(on_done)
+
+    # --- containers ------------------------------------------------------------------------------------
+
+    def hear(self, event: EngineEvent) -> None:
+        """What the engine says about a container of this instance."""
+        child = self._containers.get(event.name)
+        if child is not None:
+            child.container_id = child.container_id or event.id
+            self._inquest.hear(event)
+
+    def see(self, found: ContainerFacts) -> None:
+        """A container of this generation that the engine has; its events may have been missed."""
+        child = self._containers.get(found.name)
+        if child is not None:
+            child.container_id = found.id
+
+    def _planned(self, child: Child, plan: LaunchPlan) -> None:
+        """Before its process is spawned: from now on nobody takes its container for a stray."""
+        child.plan = plan
+        if child.is_container:
+            self._containers[plan.container_name] = child
+            self._inquest.open(plan.container_name)
+            child.explain = lambda ended, tell: self._inquest.explain(plan, ended, tell)
+
+    def _remove(self, child: Child) -> None:
+        if child.plan is not None:
+            self._teardown.verify(child.server, child.plan.container_name)
+
+    def _bury(self, child: Child) -> None:
+        name = child.plan.container_name if child.plan else ""
+        self._containers.pop(name, None)
+        self._inquest.close(name)
+        self._remove(child)
+        if _cli_was_killed(child.exit):
+            self._reactor.call_later(_LATE_SECONDS, lambda: self._remove(child))
+
+    def _finish(self, on_done: Callable[[], None]) -> None:
+        self._teardown.when_idle(_VERIFY_SECONDS, on_done)
 
     # --- worker threads --------------------------------------------------------------------------------
 
     def _spawn(self, child: Child, spec: ServerSpec) -> None:
         try:
             plan = self._launch(spec, child.session)
+            self._reactor.call_soon(lambda: self._planned(child, plan))
             process = _popen(plan)
         except MetaMCPError as error:
             failure = error
@@ -139,19 +183,9 @@ class Supervisor:
         else:
             self._reactor.call_soon(lambda: child.adopt(plan, process))
 
-    def _remove(self, child: Child) -> None:
-        name = child.plan.container_name if child.plan else ""
-        if name and not self._chores.submit(lambda: self._remove_now(child.server, name)):
-            _log.error("container-not-removed", extra=logs.fields(server=child.server, container=name))
 
-    def _remove_now(self, server: str, name: str) -> None:
-        try:
-            removed = self._remover(name)
-        except EngineUnavailable as error:
-            # The periodic sweep will meet it again when the engine is back.
-            _log.warning("container-not-removed", extra=logs.fields(server=server, container=name, error=error.text))
-        else:
-            _log.info("container-removed", extra=logs.fields(server=server, container=name, gone=removed))
+def _cli_was_killed(ended: Exit | None) -> bool:
+    return ended is not None and ended.code is None and ended.signal is not None
 
 
 def _too_many(spec: ServerSpec) -> AtCapacity:

@@ -474,12 +474,15 @@ class UpstreamConnection:
         if not self.started_well:
             said = [f"it did not start: {ended.describe()}", *self._advice(ended)]
             reason = " ".join(text if text.endswith((".", "?", "!")) else f"{text}." for text in said)
-            return server_unavailable(name, "BACKOFF", reason)
+            unavailable = server_unavailable(name, "BACKOFF", reason)
+            unavailable.data |= {"oomKilled": True} if ended.oom_killed else {}
+            return unavailable
         stderr = "\n".join(ended.stderr)
         text = f"server {name!r} died during the call: {ended.describe()}"
         return ServerDied(
-            f"{text}\n{stderr}".rstrip(), server=name, exitCode=ended.code, signal=ended.signal, stderr=stderr or None
-        )
+            f"{text}\n{stderr}".rstrip(), server=name, exitCode=ended.code, signal=ended.signal,
+            oomKilled=ended.oom_killed or None, stderr=stderr or None,
+        )  # fmt: skip
 
 
 def _messages(line: bytes) -> list[bytes]:

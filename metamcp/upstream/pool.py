@@ -10,6 +10,7 @@ from metamcp.concurrency.reactor import Reactor
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, server_unavailable
 from metamcp.runtime.child import Child
+from metamcp.runtime.command.grammar import is_container_command
 from metamcp.runtime.places import Scope
 from metamcp.runtime.states import ServerState
 from metamcp.runtime.supervisor import Supervisor
@@ -164,8 +165,9 @@ class UpstreamPool:
     def retire(self, name: str, reason: str, sessions: bool) -> None:
         """The instances of server ``name`` are no longer what a new one would be: they take no call any more and end
         with their last one, spares at once. ``sessions``: also those that belong to one session, which lose what they
-        know of it."""
+        know of it. What failed before says nothing of a new one."""
         self._retire(self._servers[name], reason, sessions)
+        self.reset(name)
 
     def _retire(self, server: Roster, reason: str, sessions: bool) -> None:
         server.spares.drop(reason)
@@ -180,6 +182,12 @@ class UpstreamPool:
         server = self._servers[name]
         server.breaker.reset()
         server.refresh(self._reactor.clock())
+
+    def engine_back(self) -> None:
+        """The engine answers again: containers that could not start for want of it are not held back any longer."""
+        for name, server in self._servers.items():
+            if is_container_command(server.spec.command) and not server.spec.url:
+                self.reset(name)
 
     # --- housekeeping ----------------------------------------------------------------------------------
 

@@ -17,9 +17,10 @@ import pytest
 from metamcp.errors import EngineUnavailable
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.events import EventStream
-from metamcp.runtime.facts import ContainerEvent
+from metamcp.runtime.facts import EngineEvent
 from metamcp.runtime.labels import INSTANCE, SESSION, Identity, container_labels, container_name
-from metamcp.runtime.reaper import sweep
+from metamcp.runtime.reaper import clear, orphans, strays
+from metamcp.runtime.teardown import make_gone
 
 pytestmark = pytest.mark.engine
 
@@ -76,6 +77,13 @@ def start(engine: Any, unique: str, *command: str, identity: Identity = ME, flag
     return docker(engine, "run", "-d", "--network", "none", "--name", name, *given, *flags, TINY, *command)
 
 
+def create(engine: Any, unique: str, name: str) -> str:
+    """As a docker command line leaves it that is killed before it can start its container."""
+    labels = container_labels(ME, "git", unique, "f00d")
+    given = [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
+    return docker(engine, "create", "--network", "none", "--name", name, *given, TINY, "sleep", "60")
+
+
 def of(unique: str) -> dict[str, str]:
     return {INSTANCE: ME.instance, SESSION: unique}
 
@@ -84,7 +92,7 @@ def networks(engine: Any, name: str) -> list[str]:
     return docker(engine, "network", "ls", "--quiet", "--filter", f"name=^{name}$").split()
 
 
-def next_event(events: queue.Queue[ContainerEvent | None], action: str) -> ContainerEvent:
+def next_event(events: queue.Queue[EngineEvent | None], action: str) -> EngineEvent:
     until = time.monotonic() + BOUND
     while time.monotonic() < until:
         event = events.get(timeout=until - time.monotonic())
@@ -94,9 +102,9 @@ def next_event(events: queue.Queue[ContainerEvent | None], action: str) -> Conta
     raise AssertionError(f"no {action} event")
 
 
-def reading(stream: EventStream) -> tuple[threading.Thread, queue.Queue[ContainerEvent | None]]:
+def reading(stream: EventStream) -> tuple[threading.Thread, queue.Queue[EngineEvent | None]]:
     """Reads in a thread until the end, which arrives as None."""
-    events: queue.Queue[ContainerEvent | None] = queue.Queue()
+    events: queue.Queue[EngineEvent | None] = queue.Queue()
 
     def read() -> None:
         for event in stream:
@@ -307,15 +315,45 @@ def test_network_with_a_way_out_is_refused(api: Engine, engine: Any) -> None:
         docker(engine, "network", "rm", name)
 
 
-def test_sweep_removes_only_the_dead_generations_of_this_instance(
+def test_a_sweep_removes_dead_generations_and_strays_of_this_instance_and_nothing_else(
     api: Engine, engine: Any, tiny: str, unique: str
 ) -> None:
     dead = start(engine, unique, "sleep", "60", identity=Identity(ME.instance, "before"))
     alive = start(engine, unique, "sleep", "60")
+    stray = create(engine, unique, "never-started")
     other = start(engine, unique, "sleep", "60", identity=Identity("test-engine-neighbour", "before"))
     try:
-        assert sweep(api, ME) == [dead]
+        found = api.containers({INSTANCE: ME.instance})
+        living = [item.name for item in found if item.id == alive]
+        doomed = [*orphans(found, ME), *strays(found, ME, living)]
+        assert {item.id for item in doomed} == {dead, stray}
+        assert set(clear(api, ME, doomed)) == {item.name for item in doomed}
         assert [item.id for item in api.containers(of(unique))] == [alive]
         assert api.inspect(other) is not None
     finally:
         api.remove(other)
+
+
+def test_a_container_is_made_gone_by_its_name(api: Engine, engine: Any, tiny: str, unique: str) -> None:
+    started = start(engine, unique, "sleep", "60")
+    found = api.inspect(started)
+    assert found is not None
+    name = found["Name"].removeprefix("/")
+    assert make_gone(api, name) == "removed"
+    assert make_gone(api, name) == "absent"
+
+
+def test_image_events_come_with_those_of_containers(api: Engine, engine: Any, tiny: str, unique: str) -> None:
+    stream = api.events({}, None, ("container", "image"), ("create", "tag", "untag", "die"))
+    thread, events = reading(stream)
+    docker(engine, "tag", tiny, f"metamcp-tagged:{unique.replace('_', '-')[:40]}")
+    tagged = next_event(events, "tag")
+    assert tagged.kind == "image" and tagged.name.startswith("metamcp-tagged:")
+    started = start(engine, unique, "sh", "-c", "exit 4")
+    made = next_event(events, "create")
+    assert (made.kind, made.id) == ("container", started) and made.name.startswith("metamcp-git-")
+    assert next_event(events, "die").exit_code == 4
+    docker(engine, "rmi", tagged.name)
+    assert next_event(events, "untag").kind == "image"
+    stream.close()
+    thread.join(BOUND)

@@ -45,7 +45,11 @@ def mine(engine: Engine, gateway: GatewayProcess) -> list[str]:
 
 def child_of_session(gateway: GatewayProcess) -> dict[str, Any]:
     """The one child that belongs to a client's session; the catalog's own may still be on its way out."""
-    return next(child for child in gateway.status()["children"] if child["session"])
+    def of_sessions() -> list[dict[str, Any]]:
+        return [child for child in gateway.status()["children"] if child["session"] and child["containerId"]]
+
+    eventually(lambda: bool(of_sessions()), "the engine has told the container's id")
+    return of_sessions()[0]
 
 
 @pytest.mark.parametrize("transport", ["sse", "mcp"])

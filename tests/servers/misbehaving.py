@@ -9,7 +9,7 @@ banner                        bad-json                      early-list-changed
 huge-line BYTES [METHOD]      endless-line [METHOD]         chunked
 stderr-flood [BYTES]          slow-reader [SECONDS]         pages
 looping-pages                 wrong-id                      duplicate-answer
-raw-echo [BYTES]
+raw-echo [BYTES]              starved-helper MIB
 
 Tools: echo, whoami, sleep, crash, big, env, record, tally, progress. ``record`` and ``tally`` count executions; with
 MISBEHAVING_RECORDS=FILE in the environment the counts are kept in that file and outlive the process. A cancelled
@@ -296,6 +296,19 @@ class HangOnCall(Good):
             super().reply(method, message)
 
 
+class StarvedHelper(Good):
+    """Before it answers a call, another process takes MIB of memory for it, and may be killed for that."""
+
+    def reply(self, method: str, message: Json) -> None:
+        if method == "tools/call":
+            helper = os.fork()
+            if helper == 0:
+                taken = bytearray(int(self.options[0]) << 20)
+                os._exit(len(taken) & 0)
+            log(f"the helper ended with {os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1])}")
+        super().reply(method, message)
+
+
 class SlowReader(Good):
     """After the initialize answer it reads nothing for some seconds: the pipe to it fills."""
 
@@ -454,6 +467,7 @@ MODES: dict[str, type[Good]] = {
     "crash-on-call": CrashOnCall,
     "hang-on-call": HangOnCall,
     "slow-reader": SlowReader,
+    "starved-helper": StarvedHelper,
     "banner": Banner,
     "huge-line": HugeLine,
     "endless-line": EndlessLine,

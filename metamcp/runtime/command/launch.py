@@ -15,6 +15,7 @@ from metamcp.runtime.command.env_names import channel
 from metamcp.runtime.command.grammar import DockerRun, emit
 from metamcp.runtime.command.localhost import rewrite, rewrite_env
 from metamcp.runtime.policy.case import Decision
+from metamcp.runtime.policy.limits import size_in_bytes
 
 MASK = "***"
 
@@ -25,7 +26,8 @@ _SHORTEST_LITERAL = 8  # of a value that nobody has called a secret
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """``image`` and ``container_name`` are "" for a plain process. ``secret_values`` are for ``masked`` only."""
+    """``image`` and ``container_name`` are "" for a plain process. ``secret_values`` are for ``masked`` only.
+    ``memory`` is the limit in bytes, 0 where there is none, and ``memory_key`` what sets it."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -33,6 +35,8 @@ class LaunchPlan:
     container_name: str
     labels: Mapping[str, str]
     secret_values: tuple[str, ...]
+    memory: int = 0
+    memory_key: str = "limits.memory"
 
     def __repr__(self) -> str:
         """Safe to log: neither the environment nor a secret on argv shows."""
@@ -64,7 +68,11 @@ def plan(
     for key, value in labels.items():
         run = run.with_option("label", f"{key}={value}")
     secrets = _secrets(_also_pointed(decision, secret_values), hidden)
-    return LaunchPlan(tuple(emit(run)), {**engine_env, **hidden}, run.image, container_name, dict(labels), secrets)
+    memory = size_in_bytes("".join(run.values("memory"))) or 0
+    memory_key = "--memory in the args" if memory < spec.limits.memory else "limits.memory"
+    return LaunchPlan(
+        tuple(emit(run)), {**engine_env, **hidden}, run.image, container_name, dict(labels), secrets, memory, memory_key
+    )
 
 
 def process_plan(

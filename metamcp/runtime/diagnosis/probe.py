@@ -14,9 +14,8 @@ from typing import IO, Any
 from metamcp.config.model import Limits
 from metamcp.errors import EngineUnavailable
 from metamcp.runtime.engine import Engine
-from metamcp.runtime.labels import Identity, container_labels, container_name
+from metamcp.runtime.labels import PROBE, Identity, container_labels, container_name
 
-SERVER = "docker-test"
 # Echoes line by line until end of input, so that the container still runs while it is inspected.
 PYTHON_ECHO = ("python3", "-I", "-S", "-c", "import sys\nfor line in sys.stdin: print(line, end='', flush=True)")
 
@@ -48,8 +47,8 @@ class ProbeOrder:
 
     def run_arguments(self) -> list[str]:
         """What follows ``docker``: the hardened defaults of docker.md section 3, without network and log."""
-        flags = ["run", "-i", "--rm", "--init", "--name", container_name(SERVER, self.unique)]
-        for key, value in container_labels(self.identity, SERVER, self.unique, SERVER).items():
+        flags = ["run", "-i", "--rm", "--init", "--name", container_name(PROBE, self.unique)]
+        for key, value in container_labels(self.identity, PROBE, self.unique, PROBE).items():
             flags += ["--label", f"{key}={value}"]
         flags += ["--memory", str(self.limits.memory), "--memory-swap", str(self.limits.memory)]
         flags += ["--cpus", f"{self.limits.cpus:g}", "--pids-limit", str(self.limits.pids)]
@@ -74,7 +73,7 @@ def run_probe(
         child = _start(order, engine.docker_host, docker_cli, stderr)
         try:
             echoed = _round_trip(child, until, clock)
-            inspected = engine.inspect(container_name(SERVER, order.unique)) if echoed else None
+            inspected = engine.inspect(container_name(PROBE, order.unique)) if echoed else None
             exit_code = _finish(child, until, clock)
         finally:
             _end(child)
@@ -145,7 +144,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _remove_left(order: ProbeOrder, engine: Engine) -> tuple[str, ...]:
     """Only what carries this very run's labels."""
     try:
-        left = engine.containers(container_labels(order.identity, SERVER, order.unique, SERVER), all=True)
+        left = engine.containers(container_labels(order.identity, PROBE, order.unique, PROBE), all=True)
         for container in left:
             engine.remove(container.id)
     except EngineUnavailable:

@@ -266,6 +266,29 @@ def test_data_that_breaks_its_reader_still_ends_with_one_exit(watch: Watch) -> N
     assert broke.is_set()
 
 
+def test_a_container_that_died_unasked_takes_no_more_until_its_end_is_explained(watch: Watch) -> None:
+    watched = watch()
+    asked: queue.Queue[tuple[Exit, Callable[[Exit], None]]] = queue.Queue()
+    watched.child.explain = lambda ended, tell: asked.put((ended, tell))
+    watched.adopt("sh", "-c", "read x; exit 137", container="c")
+    watched.do(lambda: watched.child.write(b"go\n"))
+    ended, tell = asked.get(timeout=SECONDS)
+    assert (ended.code, watched.child.state, watched.child.exit) == (137, ChildState.STOPPING, None)
+    watched.do(lambda: (watched.child.write(b"late"), watched.child.stop("late")))
+    watched.do(lambda: (tell(Exit(137, "SIGKILL", oom_killed=True)), tell(Exit(137, "SIGKILL"))))
+    assert watched.end().oom_killed
+    watched.do(lambda: None)  # a turn later nothing more was told
+    assert watched.told.empty()
+
+
+def test_the_end_of_a_container_that_was_stopped_needs_no_explanation(watch: Watch) -> None:
+    watched = watch()
+    watched.child.explain = lambda _ended, _tell: pytest.fail("it was asked for")
+    watched.adopt("cat", container="c")
+    watched.do(lambda: watched.child.stop("idle"))
+    assert watched.end().reason == "idle"
+
+
 # --- standard error ----------------------------------------------------------------------------------------
 
 

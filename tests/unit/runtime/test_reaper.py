@@ -4,10 +4,12 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fake_upstream import FakeReactor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ from metamcp.runtime import labels
 from metamcp.runtime.facts import ContainerFacts
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity, container_labels, container_name
-from metamcp.runtime.reaper import orphans, sweep
+from metamcp.runtime.reaper import Reaper, clear, orphans, strays
 
 ME = Identity("mine", "now")
 short = st.text("ab", max_size=2)
@@ -69,30 +71,100 @@ def test_an_orphan_is_always_ours_and_never_of_this_generation(
         assert item.labels[labels.GENERATION] not in ("", generation)
 
 
-def test_sweep_removes_orphans_and_spares_everything_else() -> None:
-    store = Store(of("mine", "before"), of("mine", "long ago"), of("mine", "now"), of("other", "before"))
-    assert sweep(store, ME) == ["mine-before", "mine-long ago"]
-    assert set(store.held) == {"mine-now", "other-before"}
-
-
-def test_sweep_does_not_report_what_is_still_there() -> None:
+def test_what_was_cleared_is_confirmed() -> None:
     store = Store(of("mine", "a"), of("mine", "b"), stuck="mine-a")
-    assert sweep(store, ME) == ["mine-b"]
+    assert clear(store, ME, [of("mine", "a"), of("mine", "b")]) == ["name-mine-b"]
 
 
-def test_sweep_without_orphans_asks_once() -> None:
-    store = Store(of("mine", "now"))
-    assert sweep(store, ME) == []
-    assert store.asked == 1
+def test_a_stray_is_of_this_generation_and_has_no_living_child() -> None:
+    mine, dead, other = of("mine", "now"), of("mine", "before"), of("other", "now")
+    assert strays([mine, dead, other, container("x", {})], ME, ()) == [mine]
+    assert strays([mine, dead, other], ME, {mine.name}) == []
 
 
-def test_sweep_passes_on_that_the_engine_is_away() -> None:
+def test_the_probe_of_a_running_diagnosis_is_no_stray() -> None:
+    probe = container("p", container_labels(ME, labels.PROBE, "unique", labels.PROBE))
+    assert strays([probe], ME, ()) == []
+
+
+@given(st.lists(st.tuples(short, short)), st.sets(st.sampled_from(["name-a-b", "name-b-a", "name-aa-b"])))
+def test_no_living_and_no_foreign_container_is_ever_a_stray(made: list[tuple[str, str]], living: set[str]) -> None:
+    me = Identity("a", "b")
+    for item in strays([of(*each) for each in made], me, living):
+        assert item.labels[labels.INSTANCE] == "a" and item.labels[labels.GENERATION] == "b"
+        assert item.name not in living
+
+
+class Sweeping:
+    """A reaper whose worker does a job when it is told to."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.reactor: Any = FakeReactor()
+        self.jobs: list[Callable[[], None]] = []
+        self.living: set[str] = set()
+        self.seen: list[str] = []
+        workers: Any = self
+        self.reaper = Reaper(
+            self.reactor, workers, store, ME, lambda: self.living, lambda item: self.seen.append(item.name)
+        )
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        self.jobs.append(job)
+        return True
+
+    def work(self) -> None:
+        """Until nothing is left to do."""
+        while self.jobs:
+            self.jobs.pop(0)()
+            self.reactor.turn()
+
+
+def test_a_sweep_removes_the_dead_and_the_strays_and_spares_everything_else() -> None:
+    sweeping = Sweeping(Store(of("mine", "before"), of("mine", "now"), of("other", "before"), of("other", "now")))
+    sweeping.reaper.reap()
+    sweeping.work()
+    assert set(sweeping.store.held) == {"other-before", "other-now"}
+    assert sweeping.seen == ["name-mine-now"]
+
+
+def test_a_child_that_begins_while_the_engine_lists_is_not_taken_for_a_stray() -> None:
+    sweeping = Sweeping(Store(of("mine", "now")))
+    sweeping.reaper.reap()
+    sweeping.jobs.pop(0)()  # the list has been made; its judgement waits behind what came to the reactor before
+    sweeping.living.add("name-mine-now")
+    sweeping.reactor.turn()
+    sweeping.work()
+    assert set(sweeping.store.held) == {"mine-now"}
+
+
+def test_a_sweep_without_anything_to_remove_asks_once() -> None:
+    sweeping = Sweeping(Store(of("other", "now")))
+    sweeping.reaper.reap()
+    sweeping.work()
+    assert sweeping.store.asked == 1
+
+
+def test_who_asks_during_a_sweep_gets_one_more() -> None:
+    sweeping = Sweeping(Store())
+    for _ in range(3):
+        sweeping.reaper.reap()
+    assert len(sweeping.jobs) == 1
+    sweeping.work()
+    assert sweeping.store.asked == 2
+
+
+def test_an_engine_that_is_away_makes_no_noise_and_the_next_sweep_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     class Away(Store):
         def containers(self, labels: Mapping[str, str], all: bool = True) -> list[ContainerFacts]:
+            super().containers(labels, all)
             raise EngineUnavailable("away")
 
-    with pytest.raises(EngineUnavailable):
-        sweep(Away(), ME)
+    sweeping = Sweeping(Away())
+    for _ in range(2):
+        sweeping.reaper.reap()
+        sweeping.work()
+    assert sweeping.store.asked == 2 and not caplog.records
 
 
 def test_all_five_labels_are_set() -> None:

@@ -17,11 +17,15 @@ from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, EngineUnavailable, MetaMCPError, RefusedByPolicy, ServerUnavailable
 from metamcp.runtime import starts
+from metamcp.runtime import supervisor as supervisor_module
 from metamcp.runtime.child import Child, Exit, Grace
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.facts import ContainerFacts, EngineEvent
+from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.places import Caps, Place
 from metamcp.runtime.states import ChildState
 from metamcp.runtime.supervisor import Supervisor
+from metamcp.runtime.teardown import Teardown
 
 SECONDS = 10.0
 STARTERS = 3
@@ -46,22 +50,31 @@ class House:
         self.launch: Callable[[ServerSpec, str], LaunchPlan] = lambda _spec, _session: CAT
         self.heard: queue.Queue[bytes] = queue.Queue()
         self.engine_away = False
+        self.held: set[str] = set()  # the containers that the engine has
         self.removed: queue.Queue[str] = queue.Queue()
+        self.verified: queue.Queue[str] = queue.Queue()
         self.ends: queue.Queue[Child] = queue.Queue()
+        self.teardown = Teardown(self.reactor, self.chores, self)
+        self.inquest = Inquest(self.reactor, self.chores, lambda: None)
         self.supervisor = Supervisor(
-            self.reactor, self.starters, self.chores,
-            lambda spec, session: self.launch(spec, session), self._remove, grace, self._elsewhere,
-            STARTERS, Caps(),
-        )
+            self.reactor, self.starters, lambda spec, session: self.launch(spec, session), self.teardown,
+            self.inquest, grace, self._elsewhere, STARTERS, Caps(),
+        )  # fmt: skip
         self.reactor.start()
 
     def _elsewhere(self, spec: ServerSpec, session: str) -> Child:
         return Child(self.reactor, f"{spec.name} elsewhere", session, Grace(), lambda _child: None)
 
-    def _remove(self, name: str) -> bool:
-        self.removed.put(name)
+    def inspect(self, container_id: str) -> dict[str, Any] | None:
+        """The engine's, as ``remove``."""
+        self.verified.put(container_id)
         if self.engine_away:
             raise EngineUnavailable("no engine")
+        return {} if container_id in self.held else None
+
+    def remove(self, container_id: str) -> bool:
+        self.removed.put(container_id)
+        self.held.discard(container_id)
         return True
 
     def do(self, call: Callable[[], Any]) -> Any:
@@ -261,30 +274,124 @@ def test_stop_all_waits_for_a_start_that_is_under_way(house: House) -> None:
 # --- containers --------------------------------------------------------------------------------------------
 
 
+NAME = "metamcp-git-1"
+
+
+def happened(action: str, exit_code: int | None = None) -> EngineEvent:
+    return EngineEvent("container", "f00d" * 16, NAME, action, exit_code, None, {}, 1.0)
+
+
 def test_the_container_of_a_killed_cli_is_removed_by_name(house: House) -> None:
+    house.held.add(NAME)
     house.launch = lambda _spec, _session: container("echo up; exec cat")
     child = house.start()
     assert house.heard.get(timeout=SECONDS) == b"up\n"
     os.kill(child.pid or 0, signal.SIGKILL)
-    assert house.removed.get(timeout=SECONDS) == "metamcp-git-1"
+    assert house.removed.get(timeout=SECONDS) == NAME
 
 
-def test_a_container_that_ended_by_itself_is_left_to_the_engine(house: House) -> None:
-    house.launch = lambda _spec, _session: container("exit 1")
+def test_a_container_that_a_killed_cli_had_still_asked_for_is_looked_for_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "_LATE_SECONDS", 0.05)
+    house.launch = lambda _spec, _session: container("echo up; exec cat")
+    child = house.start()
+    assert house.heard.get(timeout=SECONDS) == b"up\n"
+    os.kill(child.pid or 0, signal.SIGKILL)
+    assert house.verified.get(timeout=SECONDS) == NAME
+    house.held.add(NAME)
+    assert house.removed.get(timeout=SECONDS) == NAME
+
+
+@pytest.mark.parametrize("script", ["exit 0", "exit 1", "exit 137"])
+def test_every_end_of_a_container_is_verified_and_what_is_gone_is_not_removed(house: House, script: str) -> None:
+    house.launch = lambda _spec, _session: container(script)
     house.start()
-    assert house.ends.get(timeout=SECONDS).exit == Exit(1, None, (), "")
-    turn = threading.Event()
-    house.chores.submit(turn.set)  # behind any removal
-    assert turn.wait(SECONDS)
+    assert house.verified.get(timeout=SECONDS) == NAME
+    assert house.ends.get(timeout=SECONDS).exit is not None
+    assert house.stop_all().wait(SECONDS)
     assert house.removed.empty()
 
 
-def test_an_engine_that_is_away_does_not_hinder_the_end() -> None:
+def test_the_end_of_all_waits_until_the_last_container_is_verified(house: House) -> None:
+    go_on, asked = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        asked.set()
+        assert go_on.wait(SECONDS)
+
+    house.held.add(NAME)
+    house.launch = lambda _spec, _session: container("exec cat")
+    house.start()
+    house.chores.submit(slow)  # the one worker is busy
+    assert asked.wait(SECONDS)
+    empty = house.stop_all()
+    house.ends.get(timeout=SECONDS)
+    assert not empty.is_set()
+    go_on.set()
+    assert empty.wait(SECONDS)
+    assert house.held == set()
+
+
+def test_a_name_is_known_before_the_process_exists_and_until_its_container_is_verified(house: House) -> None:
+    seen: queue.Queue[frozenset[str]] = queue.Queue()
+    house.launch = lambda _spec, _session: container("echo up; exec cat")
+    child = house.start()
+    assert house.heard.get(timeout=SECONDS) == b"up\n"
+    seen.put(house.do(lambda: house.supervisor.containers))
+    assert seen.get(timeout=SECONDS) == {NAME}
+    house.do(child.stop)
+    house.ends.get(timeout=SECONDS)
+    house.verified.get(timeout=SECONDS)
+    assert house.stop_all().wait(SECONDS)
+    assert house.do(lambda: house.supervisor.containers) == frozenset()
+
+
+def test_the_engine_tells_the_id_of_a_container_by_its_event_or_in_a_list(house: House) -> None:
+    house.launch = lambda _spec, _session: container("echo up; exec cat")
+    child = house.start()
+    assert house.heard.get(timeout=SECONDS) == b"up\n"
+    assert child.container_id == ""
+    house.do(lambda: house.supervisor.hear(happened("create")))
+    assert child.container_id == "f00d" * 16
+    house.do(lambda: house.supervisor.see(ContainerFacts("beef" * 16, NAME, {}, "running", "image", 0.0)))
+    assert child.container_id == "beef" * 16
+
+
+def test_a_death_of_memory_is_told_although_the_cli_ends_before_the_engine_speaks(house: House) -> None:
+    house.inquest.watching = True
+    house.launch = lambda _spec, _session: container("echo up; read x; exit 137")
+    child = house.start()
+    assert house.heard.get(timeout=SECONDS) == b"up\n"
+    house.do(lambda: child.write(b"go\n"))
+    ended = threading.Event()
+
+    def look() -> None:
+        if child.state is ChildState.STOPPING:
+            ended.set()
+        else:
+            house.reactor.call_later(0.01, look)
+
+    house.do(look)
+    assert ended.wait(SECONDS) and child.exit is None
+    house.do(lambda: (house.supervisor.hear(happened("oom")), house.supervisor.hear(happened("die", 137))))
+    assert house.ends.get(timeout=SECONDS) is child
+    assert child.exit is not None and child.exit.oom_killed and child.exit.code == 137
+
+
+def test_an_engine_that_is_away_does_not_hinder_the_end_and_is_asked_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with closing(House(Grace(0.05, 0.05, 0.05))) as house:
         house.engine_away = True
+        house.held.add(NAME)
         house.launch = lambda _spec, _session: container("trap '' TERM; echo up; while :; do sleep 0.01; done")
         child = house.start()
         assert house.heard.get(timeout=SECONDS) == b"up\n"
         house.do(child.stop)
         assert house.ends.get(timeout=SECONDS) is child
-        assert house.removed.get(timeout=SECONDS) == "metamcp-git-1"
+        assert house.stop_all().wait(SECONDS)
+        house.engine_away = False
+        house.do(house.teardown.retry)
+        assert house.removed.get(timeout=SECONDS) == NAME
+    assert "container-not-verified" not in [record.message for record in caplog.records]

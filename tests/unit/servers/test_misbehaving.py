@@ -26,7 +26,7 @@ def test_docstring_names_every_mode(start: Start) -> None:
     client = start("no-such-mode")
     assert client.wait() == 1
     modes = client.stderr().partition("there are: ")[2].strip().split(", ")
-    assert len(modes) == 22
+    assert len(modes) == 23
     heading = SERVER.read_text().partition("Tools:")[0]
     assert [mode for mode in modes if not re.search(rf"\b{mode}\b", heading)] == []
 
@@ -222,6 +222,12 @@ def test_raw_echo_returns_the_arguments_as_they_were_written(start: Start) -> No
     call = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":%s}}\n' % raw
     client.send_bytes(call)
     assert client.line() == b'{"jsonrpc":"2.0","id":7,"result":{"content":[],"structuredContent":%s}}' % raw
+
+
+def test_starved_helper_answers_after_its_helper_has_ended(start: Start) -> None:
+    client = start("starved-helper", "1")
+    assert client.text("echo", text="still here") == "still here"
+    assert "the helper ended with 0" in client.stderr()
 
 
 @pytest.mark.parametrize(

@@ -366,6 +366,22 @@ def test_death_by_exit_shows_the_exit_code(talk: Talk) -> None:
     assert outcome.error.data == {"server": "git", "exitCode": 0}
 
 
+def test_death_of_memory_says_so_once_for_programs_and_once_for_people(talk: Talk) -> None:
+    outcome = talk.call()
+    talk.child.reason = "it ran out of memory (limit 512 MiB)"
+    talk.child.die(137, "SIGKILL", oom_killed=True)
+    assert outcome.error.data == {"server": "git", "exitCode": 137, "signal": "SIGKILL", "oomKilled": True}
+    assert "it ran out of memory (limit 512 MiB)" in outcome.error.text
+
+
+def test_a_start_that_fails_for_want_of_memory_says_so(starting: Talk) -> None:
+    outcome = starting.call()
+    starting.child.reason = "it ran out of memory (limit 4 MiB)"
+    starting.child.die(137, "SIGKILL", oom_killed=True)
+    assert isinstance(outcome.error, ServerUnavailable) and outcome.error.data["oomKilled"] is True
+    assert "it did not start: it ran out of memory (limit 4 MiB)" in outcome.error.text
+
+
 def test_death_during_the_start_fails_waiting_calls_and_whoever_waits_for_readiness(starting: Talk) -> None:
     told: list[Any] = []
     starting.connection.when_ready(told.append)

@@ -61,6 +61,19 @@ def test_values_travel_in_the_environment_and_not_on_argv() -> None:
     assert not any("hidden" in word or "from-args" in word for word in result.argv)
 
 
+@pytest.mark.parametrize(
+    ("options", "memory", "key"),
+    [
+        ((), 512 * 1024 * 1024, "limits.memory"),
+        (("--memory", "64m"), 64 * 1024 * 1024, "--memory in the args"),
+        (("--memory", "4g"), 512 * 1024 * 1024, "limits.memory"),
+    ],
+)
+def test_the_plan_knows_its_memory_limit_and_what_sets_it(options: tuple[str, ...], memory: int, key: str) -> None:
+    result = launched(*options)
+    assert (result.memory, result.memory_key) == (memory, key)
+
+
 def test_env_of_the_server_wins_over_the_arguments() -> None:
     assert launched("-e", "A=args", env={"A": "server"}).env["A"] == "server"
 

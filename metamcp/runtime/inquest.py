@@ -1,0 +1,192 @@
+"""What the death of a container was, from what the engine said about it.
+
+With ``--rm`` nothing is left to be inspected afterwards. The events are: ``oom`` when the kernel killed a process of
+the container for want of memory, ``kill`` when somebody asked the engine to send a signal, ``die`` with the exit code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from signal import SIGKILL, SIGTERM, Signals
+
+from metamcp.concurrency.reactor import Reactor, Timer
+from metamcp.concurrency.tasks import Workers
+from metamcp.errors import EngineUnavailable
+from metamcp.runtime.child import Exit
+from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.facts import EngineEvent
+
+ENGINE_WENT = "the Docker engine went away, and this container with it"
+
+PATIENCE = 1.0
+"""Seconds that the exit of a child may wait to be explained."""
+
+OOM_SECONDS = 5.0
+"""An ``oom`` further back than this before the death was that of another process, which the server survived. The main
+process itself takes up to 0.8 s from its ``oom`` to ``die`` (measured, 20.10, two busy cores)."""
+
+_STOP_SECONDS = 20.0  # between the SIGTERM of whoever stops a container and its end; docker stop: 10, dockerd: 15
+_KILLED, _CLI_FAILED = 128 + SIGKILL, 125
+_CONNECTION_LOST = re.compile(r"error waiting for container|error during connect|unexpected EOF")
+_MIB = 1024 * 1024
+
+Tell = Callable[[Exit], None]
+
+
+@dataclass(slots=True)
+class Account:
+    """What the engine said about one container. Times are the engine's."""
+
+    oom: float | None = None
+    signal: int | None = None  # the last one that somebody had sent through the engine
+    signalled: float = 0.0
+    died: float | None = None
+    exit_code: int | None = None
+
+    def hear(self, event: EngineEvent) -> None:
+        if event.action == "oom":
+            self.oom = event.time
+        elif event.action == "kill":
+            self.signal, self.signalled = event.signal, event.time
+        elif event.action == "die":
+            self.died, self.exit_code = event.time, event.exit_code
+
+    @property
+    def killed_by(self) -> Signals | None:
+        """The signal that was sent through the engine shortly before the end, if one was."""
+        if self.signal not in (SIGKILL, SIGTERM) or (self.died or 0.0) - self.signalled > _STOP_SECONDS:
+            return None
+        return Signals(self.signal)
+
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """Did it die of the ``oom``? Not when it lived on, ended otherwise, or was killed by somebody after it."""
+        if self.oom is None or self.died is None or self.exit_code != _KILLED:
+            return False
+        killed_after = self.killed_by is SIGKILL and self.signalled >= self.oom
+        return not killed_after and self.died - self.oom <= OOM_SECONDS
+
+    @property
+    def complete(self) -> bool:
+        """Is a death by SIGKILL explained? The engine may tell ``die`` before the ``oom`` that led to it."""
+        return self.died is not None and (
+            self.exit_code != _KILLED or self.ran_out_of_memory or self.killed_by is not None
+        )
+
+
+@dataclass(slots=True)
+class _Case:
+    account: Account = field(default_factory=Account)
+    on_complete: Callable[[], None] | None = None
+
+
+class Inquest:
+    """Owned by the reactor's thread. ``ping`` blocks, for a worker; it raises EngineUnavailable."""
+
+    def __init__(self, reactor: Reactor, workers: Workers, ping: Callable[[], None]) -> None:
+        self.watching = False  # do events come?
+        self._reactor = reactor
+        self._workers = workers
+        self._ping = ping
+        self._cases: dict[str, _Case] = {}
+
+    def open(self, name: str) -> None:
+        """Remember what is said about the container ``name``, until ``close``."""
+        self._cases[name] = _Case()
+
+    def close(self, name: str) -> None:
+        self._cases.pop(name, None)
+
+    def hear(self, event: EngineEvent) -> None:
+        case = self._cases.get(event.name)
+        if case is None:
+            return
+        case.account.hear(event)
+        if case.account.complete and case.on_complete is not None:
+            case.on_complete()
+
+    def explain(self, plan: LaunchPlan, ended: Exit, tell: Tell) -> None:
+        """Call ``tell`` once, within PATIENCE and usually at once, with what ``ended`` really was. For a child that
+        ended without being told to."""
+        case = self._cases.get(plan.container_name)
+        if case is None or ended.code is None:
+            tell(ended)  # the CLI itself was killed: that says nothing about the container
+        elif ended.code == _CLI_FAILED and any(_CONNECTION_LOST.search(line) for line in ended.stderr):
+            tell(dataclasses.replace(ended, reason=ENGINE_WENT))
+        else:
+            _Hearing(self._reactor, self._ask_engine, case, plan, ended, tell).begin(self.watching)
+
+    def _ask_engine(self, answer: Callable[[bool], None]) -> None:
+        def ask() -> None:
+            try:
+                self._ping()
+            except EngineUnavailable:
+                self._reactor.call_soon(lambda: answer(False))
+            else:
+                self._reactor.call_soon(lambda: answer(True))
+
+        self._workers.submit(ask)
+
+
+class _Hearing:
+    """One exit on its way to be told."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        ask_engine: Callable[[Callable[[bool], None]], None],
+        case: _Case,
+        plan: LaunchPlan,
+        ended: Exit,
+        tell: Tell,
+    ) -> None:
+        self._reactor = reactor
+        self._ask_engine = ask_engine
+        self._case = case
+        self._plan = plan
+        self._ended = ended
+        self._tell: Tell | None = tell
+        self._limit: Timer | None = None
+
+    def begin(self, watching: bool) -> None:
+        self._limit = self._reactor.call_later(PATIENCE, self._time_over)
+        if watching and self._ended.code == _KILLED and not self._case.account.complete:
+            self._case.on_complete = self._judge
+        else:
+            self._judge()
+
+    def _judge(self) -> None:
+        said = self._case.account
+        if said.ran_out_of_memory:
+            self._conclude(dataclasses.replace(self._ended, reason=_of_memory(self._plan), oom_killed=True))
+        elif said.killed_by is not None:
+            self._ask_engine(self._answered)  # an engine that is shutting down stops its containers itself
+        else:
+            self._conclude(self._ended)
+
+    def _answered(self, there: bool) -> None:
+        self._conclude(self._killed() if there else dataclasses.replace(self._ended, reason=ENGINE_WENT))
+
+    def _time_over(self) -> None:
+        self._conclude(self._killed() if self._case.account.killed_by else self._ended)
+
+    def _killed(self) -> Exit:
+        number = self._case.account.killed_by
+        reason = f"somebody had the engine send it {number.name if number else 'a signal'} (docker kill, docker stop)"
+        return dataclasses.replace(self._ended, reason=reason)
+
+    def _conclude(self, explained: Exit) -> None:
+        self._case.on_complete = None
+        if self._limit is not None:
+            self._limit.cancel()
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(explained)
+
+
+def _of_memory(plan: LaunchPlan) -> str:
+    limit = f" (limit {round(plan.memory / _MIB, 1):g} MiB)" if plan.memory else ""
+    return f"it ran out of memory{limit}; {plan.memory_key} of this server sets the limit"
