@@ -174,11 +174,11 @@ class Gateway(Upstream):
             self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router
         )
 
-    def snapshot(self, image_of: Callable[[ServerSpec], str | None] = image_of) -> Snapshot:
+    def snapshot(self, memory_of: Callable[[str], int | None] = lambda _container: None) -> Snapshot:
         supervisor: Any = self.supervisor
         return Snapshot(
             "i", 0.0, self.live, self.namespaces, self.registry, self.pool, supervisor, self.catalog, self.images,
-            image_of, lambda _name: None, float,
+            image_of, memory_of, float,
         )  # fmt: skip
 
     def reload(

@@ -349,7 +349,8 @@ class UpstreamPool:
         elif connection.started_well:
             server.breaker.lived()
         server.last_exit = {
-            "exitCode": ended.code, "signal": ended.signal, "reason": ended.describe(), "stderr": list(ended.stderr),
+            "exitCode": ended.code, "signal": ended.signal, "oomKilled": ended.oom_killed,
+            "reason": ended.describe(), "stderr": list(ended.stderr),
         }  # fmt: skip
         server.refresh(self._reactor.clock())
 

@@ -1,7 +1,8 @@
-"""What /api/status and /ready say about servers that can and cannot be asked."""
+"""What /api/status and /ready say about servers that can and cannot be asked, and about their instances."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from wiring import Gateway
 
 from metamcp.config.model import EndpointSpec, ServerSpec
 from metamcp.errors import RefusedByPolicy
+from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.places import Place
 
 SPEC = ServerSpec("s", command="docker", args=("run", "-i", "s:1"), era="legacy")
 
@@ -80,3 +83,32 @@ def test_an_image_that_is_not_there_has_no_digest(house: House) -> None:
     house.images.recheck()
     house.reactor.turn()
     assert house.server["digest"] is None and house.server["image"] == "s:1"
+
+
+# --- instances ---------------------------------------------------------------------------------------------
+
+
+def instance(container_id: str, container_name: str) -> dict[str, Any]:
+    house = House()
+    child = house.supervisor.start(SPEC, "session-of-a-client", Place("s", 1))
+    child.container_id, child.pid = container_id, os.getpid()
+    child.plan = LaunchPlan((), {}, "s:1", container_name, {}, ())
+    found: list[dict[str, Any]] = house.snapshot(memory_of={"metamcp-s-1": 4096}.get).status()["children"]
+    (child,) = found
+    return child
+
+
+def test_a_container_has_its_id_and_its_name_and_what_the_engine_says_of_its_memory() -> None:
+    child = instance("f00d", "metamcp-s-1")
+    assert (child["containerId"], child["containerName"], child["memoryBytes"]) == ("f00d", "metamcp-s-1", 4096)
+
+
+def test_an_id_that_the_engine_has_not_told_yet_is_null() -> None:
+    child = instance("", "metamcp-s-2")
+    assert (child["containerId"], child["containerName"], child["memoryBytes"]) == (None, "metamcp-s-2", None)
+
+
+def test_a_plain_process_has_no_container_and_its_own_memory() -> None:
+    child = instance("", "")
+    assert (child["containerId"], child["containerName"]) == (None, None)
+    assert child["memoryBytes"] > 1_000_000
