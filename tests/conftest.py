@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from docker_engine import LASTING
 from engine_fixtures import MISSING, engine
 
 __all__ = ["engine"]
@@ -44,7 +45,7 @@ def nothing_is_left() -> Iterator[None]:
     pause, until = threading.Event(), time.monotonic() + _LEAVE_SECONDS
     while True:
         left = [thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive()]
-        left += [f"process {pid}: {_command(pid)}" for pid in _children() if pid not in children]
+        left += [f"process {pid}: {_command(pid)}" for pid in _children() if pid not in children | LASTING]
         left += sorted(_descriptors() - descriptors)
         if not left or time.monotonic() > until:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
 from docker_engine import Engine, NoEngine, open_engine, report, wait_until
@@ -20,11 +21,11 @@ def engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
         try:
             opened = stack.enter_context(open_engine())
         except NoEngine as reason:
-            _without_engine(pytestconfig, str(reason))
+            without_engine(pytestconfig, str(reason))
         yield opened
 
 
-def _without_engine(config: pytest.Config, reason: str) -> None:
+def without_engine(config: pytest.Config, reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_ENGINE") == "1":
         pytest.fail(f"REQUIRE_ENGINE=1, but {reason}", pytrace=False)
     config.stash[MISSING] = reason
