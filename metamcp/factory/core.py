@@ -164,7 +164,6 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )  # fmt: skip
     namespaces = Namespaces(live, catalog)
     registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
-    memory = ContainerMemory(reactor, chores, engine, lambda: supervisor.containers)
     snapshot = Snapshot(
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
         image_of, memory.of, _wall,

@@ -25,7 +25,7 @@ _SHORT = 12
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Reads everybody, changes nobody. ``memory_of`` knows the bytes in use of a container, by its name;
+    """Reads everybody, changes nobody. ``memory_of`` knows the bytes in use of a container, by its id;
     ``wall`` turns monotonic seconds into Unix time."""
 
     instance: str
@@ -91,7 +91,7 @@ class Snapshot:
             "pid": child.pid, "containerId": child.container_id or None, "containerName": name or None,
             "server": child.server, "session": child.session[:8] or None, "state": child.state,
             "since": self.wall(child.since),
-            "memoryBytes": self.memory_of(name) if name else _resident(child.pid),
+            "memoryBytes": self.memory_of(child.container_id) if name else _resident(child.pid),
         }
 
 

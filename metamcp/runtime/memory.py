@@ -1,82 +1,43 @@
-"""How much memory the containers use: asked of the engine when somebody wants to know, and then kept for a while."""
+"""How much memory a container uses, read from its cgroup.
+
+The engine's own statistics would be seen from everywhere, but take more than a second for each container (measured,
+20.10, also one-shot): too long for a question that operators ask again and again.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
-from typing import Protocol
+from pathlib import Path
 
-from metamcp.concurrency.reactor import Reactor, Timer
-from metamcp.concurrency.tasks import Workers
-from metamcp.errors import EngineUnavailable
+ROOT = Path("/sys/fs/cgroup")
 
-KEPT_SECONDS = 5.0
-"""A measurement is good for so long."""
-
-WAIT_SECONDS = 1.0
-"""So long a question may take, whatever the engine does; what is not known by then is unknown."""
+# cgroup v2 and v1, each as the engine's systemd driver and its cgroupfs driver name it
+_PLACES = (
+    ("system.slice/docker-{}.scope", "memory.current", "inactive_file"),
+    ("docker/{}", "memory.current", "inactive_file"),
+    ("memory/system.slice/docker-{}.scope", "memory.usage_in_bytes", "total_inactive_file"),
+    ("memory/docker/{}", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
-class Statistics(Protocol):
-    """The part of the engine that is asked."""
-
-    def stats_memory(self, container_id: str) -> int | None:
-        """Blocks. Raises EngineUnavailable."""
-
-
-class ContainerMemory:
-    """Owned by the reactor's thread. ``names`` gives the containers of living children."""
-
-    def __init__(
-        self, reactor: Reactor, workers: Workers, engine: Statistics, names: Callable[[], Collection[str]]
-    ) -> None:
-        self._reactor = reactor
-        self._workers = workers
-        self._engine = engine
-        self._names = names
-        self._known: dict[str, int | None] = {}
-        self._measured = float("-inf")
-        self._asking = False
-        self._waiting: list[Callable[[], None]] = []
-        self._limit: Timer | None = None
-
-    def of(self, name: str) -> int | None:
-        """Bytes in use; None when they are not known, or no longer."""
-        fresh = self._reactor.clock() - self._measured <= KEPT_SECONDS + WAIT_SECONDS
-        return self._known.get(name) if fresh else None
-
-    def when_known(self, then: Callable[[], None]) -> None:
-        """Call back when the figures are as fresh as they get: at once, or within WAIT_SECONDS."""
-        names = self._names()
-        if not names or self._reactor.clock() - self._measured < KEPT_SECONDS:
-            then()
-            return
-        self._waiting.append(then)
-        if len(self._waiting) == 1:
-            self._limit = self._reactor.call_later(WAIT_SECONDS, self._answer)
-        if not self._asking:
-            self._asking = self._workers.submit(lambda: self._ask(names))
-
-    def _ask(self, names: Collection[str]) -> None:
-        """On a worker's thread. With many containers, as many as there is time for."""
-        found: dict[str, int | None] = {}
-        until = time.monotonic() + WAIT_SECONDS
+def container_memory(container_id: str, root: Path = ROOT) -> int | None:
+    """Bytes in use without the reclaimable page cache, as ``docker stats`` counts them. None when the container does
+    not run, or where its cgroup is not to be seen: from within a container, or with another engine's layout."""
+    if not container_id:
+        return None
+    for place, usage, cache in _PLACES:
+        folder = root / place.format(container_id)
         try:
-            for name in names:
-                if time.monotonic() < until:
-                    found[name] = self._engine.stats_memory(name)
-        except EngineUnavailable:
-            pass  # whoever asks sees that nothing is known
-        self._reactor.call_soon(lambda: self._take(found))
+            used = int((folder / usage).read_text(encoding="ascii"))
+            return max(0, used - counter((folder / "memory.stat").read_text(encoding="ascii"), cache))
+        except (OSError, ValueError):
+            continue
+    return None
 
-    def _take(self, found: dict[str, int | None]) -> None:
-        self._asking = False
-        self._known, self._measured = found, self._reactor.clock()
-        self._answer()
 
-    def _answer(self) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-        waiting, self._waiting = self._waiting, []
-        for then in waiting:
-            then()
+def counter(statistics: str, name: str) -> int:
+    """One number of ``memory.stat``; 0 when it is not there."""
+    for line in statistics.splitlines():
+        key, _, value = line.partition(" ")
+        if key == name and value.isascii() and value.isdecimal():
+            return int(value)
+    return 0

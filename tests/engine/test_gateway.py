@@ -169,6 +169,7 @@ def test_container_is_as_hardened_and_labelled_as_explained(engine: Engine, two_
     two_servers.text(session, "one__whoami")
     child = child_of_session(two_servers)
     facts = json.loads(engine.docker("inspect", child["containerId"]))[0]
+    assert facts["Name"] == f"/{child['containerName']}"
     host, labels = facts["HostConfig"], facts["Config"]["Labels"]
     assert host["Memory"] == host["MemorySwap"] == 512 * 1024 * 1024
     assert host["NanoCpus"] == 1_000_000_000

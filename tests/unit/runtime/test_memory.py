@@ -1,94 +1,58 @@
-"""What the containers use: asked when somebody wants to know, bounded, and kept for a while."""
+"""Memory of containers, from cgroup trees of every layout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-from fake_upstream import FakeReactor
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from metamcp.errors import EngineUnavailable
-from metamcp.runtime.memory import KEPT_SECONDS, WAIT_SECONDS, ContainerMemory
+from metamcp.runtime.memory import container_memory, counter
 
-
-class House:
-    def __init__(self, **uses: int) -> None:
-        self.uses = uses
-        self.away = False
-        self.asked = 0
-        self.jobs: list[Callable[[], None]] = []
-        self.answers: list[dict[str, int | None]] = []
-        self.reactor: Any = FakeReactor()
-        workers: Any = self
-        self.memory = ContainerMemory(self.reactor, workers, self, lambda: tuple(self.uses))
-
-    def submit(self, job: Callable[[], None]) -> bool:
-        self.jobs.append(job)
-        return True
-
-    def stats_memory(self, container_id: str) -> int | None:
-        self.asked += 1
-        if self.away:
-            raise EngineUnavailable("no engine")
-        return self.uses.get(container_id)
-
-    def ask(self) -> None:
-        self.memory.when_known(lambda: self.answers.append({name: self.memory.of(name) for name in self.uses}))
-
-    def work(self) -> None:
-        while self.jobs:
-            self.jobs.pop(0)()
-            self.reactor.turn()
+ID = "f00d" * 16
+V1, V2 = ("memory.usage_in_bytes", "total_inactive_file"), ("memory.current", "inactive_file")
 
 
-def test_the_first_question_is_answered_when_the_engine_has_answered() -> None:
-    house = House(one=10, two=20)
-    house.ask()
-    assert house.answers == []
-    house.work()
-    assert house.answers == [{"one": 10, "two": 20}]
+def grown(root: Path, place: str, usage: str, cache: str) -> None:
+    folder = root / place
+    folder.mkdir(parents=True)
+    (folder / usage).write_text("10000\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{cache} 4000\nfile 2\n")
 
 
-def test_questions_in_between_share_one_measurement_and_its_figures_are_kept() -> None:
-    house = House(one=10)
-    house.ask()
-    house.ask()
-    house.work()
-    house.reactor.advance(KEPT_SECONDS - 1)
-    house.ask()
-    assert house.asked == 1 and len(house.answers) == 3
-    house.reactor.advance(2)
-    house.ask()
-    house.work()
-    assert house.asked == 2
+@pytest.mark.parametrize(
+    ("place", "names"),
+    [
+        (f"system.slice/docker-{ID}.scope", V2),
+        (f"docker/{ID}", V2),
+        (f"memory/system.slice/docker-{ID}.scope", V1),
+        (f"memory/docker/{ID}", V1),
+    ],
+)
+def test_what_can_be_reclaimed_does_not_count(tmp_path: Path, place: str, names: tuple[str, str]) -> None:
+    grown(tmp_path, place, *names)
+    assert container_memory(ID, tmp_path) == 6000
 
 
-def test_an_engine_that_does_not_answer_leaves_it_unknown_within_the_bound() -> None:
-    house = House(one=10)
-    house.ask()
-    house.reactor.advance(WAIT_SECONDS)
-    assert house.answers == [{"one": None}]
-    house.ask()
-    assert len(house.jobs) == 1  # not one more while the first has not come back
+def test_a_container_without_a_cgroup_to_be_seen_is_unknown(tmp_path: Path) -> None:
+    grown(tmp_path, f"docker/{ID}", *V2)
+    assert container_memory("beef" * 16, tmp_path) is None
+    assert container_memory("", tmp_path) is None
 
 
-def test_an_absent_engine_leaves_it_unknown() -> None:
-    house = House(one=10)
-    house.away = True
-    house.ask()
-    house.work()
-    assert house.answers == [{"one": None}]
+def test_a_cgroup_that_goes_while_it_is_read_is_unknown(tmp_path: Path) -> None:
+    grown(tmp_path, f"docker/{ID}", *V2)
+    (tmp_path / f"docker/{ID}/memory.stat").unlink()
+    assert container_memory(ID, tmp_path) is None
 
 
-def test_figures_that_nobody_renewed_are_forgotten() -> None:
-    house = House(one=10)
-    house.ask()
-    house.work()
-    house.reactor.advance(KEPT_SECONDS + WAIT_SECONDS + 1)
-    assert house.memory.of("one") is None
+@given(st.text(), st.text(min_size=1))
+def test_any_statistics_can_be_read(statistics: str, name: str) -> None:
+    assert counter(statistics, name) >= 0
 
 
-def test_without_containers_nobody_is_asked() -> None:
-    house = House()
-    house.ask()
-    assert house.answers == [{}] and not house.jobs
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,9}", fullmatch=True), st.integers(0, 2**62), min_size=1))
+def test_every_number_is_found_by_its_name(numbers: dict[str, int]) -> None:
+    statistics = "".join(f"{name} {number}\n" for name, number in numbers.items())
+    assert {name: counter(statistics, name) for name in numbers} == numbers
