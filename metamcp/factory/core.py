@@ -43,7 +43,7 @@ from metamcp.runtime.image_ids import RECHECK_SECONDS, ImageIds
 from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity
-from metamcp.runtime.memory import ContainerMemory
+from metamcp.runtime.memory import container_memory
 from metamcp.runtime.places import Caps
 from metamcp.runtime.policy.network import INTERNAL
 from metamcp.runtime.reaper import Reaper
@@ -99,7 +99,7 @@ class Core:
 
     def close(self) -> None:
         """After ``stop`` is done: threads and descriptors."""
-        self.watch.close()
+        self.watch.close(_CLOSE_SECONDS)
         for workers in (self.readers, self.starters, self.chores):
             workers.close(_CLOSE_SECONDS)
         self.engine.close()
@@ -166,9 +166,9 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
     snapshot = Snapshot(
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
-        image_of, memory.of, _wall,
+        image_of, container_memory, _wall,
     )  # fmt: skip
-    operators = _operators(settings, live, identity, engine, reactor, chores, snapshot, memory)
+    operators = _operators(settings, live, identity, engine, reactor, chores, snapshot)
     operators["reload"] = lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body))
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
@@ -255,10 +255,9 @@ def _operators(
     reactor: Reactor,
     chores: Workers,
     snapshot: Snapshot,
-    memory: ContainerMemory,
 ) -> dict[str, Operator]:
     def status(reply: Reply, _argument: str) -> None:
-        memory.when_known(lambda: answer(reply, (200, snapshot.status())))
+        answer(reply, (200, snapshot.status()))
 
     def ready(reply: Reply, _argument: str) -> None:
         found = snapshot.ready()

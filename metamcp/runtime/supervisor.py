@@ -24,7 +24,7 @@ Raises MetaMCPError."""
 Elsewhere = Callable[[ServerSpec, str], Child]
 """(server, session) -> the child that speaks for a server that runs elsewhere; it begins by itself."""
 
-_VERIFY_SECONDS = 2.0  # for the last containers to be verified at the end
+_VERIFY_SECONDS = 1.0  # for the last containers to be verified at the end
 _LATE_SECONDS = 2.0  # a request of a CLI that was killed may reach the engine so much later
 
 

@@ -93,12 +93,12 @@ def instance(container_id: str, container_name: str) -> dict[str, Any]:
     child = house.supervisor.start(SPEC, "session-of-a-client", Place("s", 1))
     child.container_id, child.pid = container_id, os.getpid()
     child.plan = LaunchPlan((), {}, "s:1", container_name, {}, ())
-    found: list[dict[str, Any]] = house.snapshot(memory_of={"metamcp-s-1": 4096}.get).status()["children"]
+    found: list[dict[str, Any]] = house.snapshot(memory_of={"f00d": 4096}.get).status()["children"]
     (child,) = found
     return child
 
 
-def test_a_container_has_its_id_and_its_name_and_what_the_engine_says_of_its_memory() -> None:
+def test_a_container_has_its_id_and_its_name_and_what_its_cgroup_says_of_its_memory() -> None:
     child = instance("f00d", "metamcp-s-1")
     assert (child["containerId"], child["containerName"], child["memoryBytes"]) == ("f00d", "metamcp-s-1", 4096)
 
