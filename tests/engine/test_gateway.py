@@ -13,21 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from containers import LABEL, child_of_session, container_server, mine
 from docker_engine import Engine
 from gateway_process import GatewayProcess, eventually, process_server, processes_with, running_gateway
 from mcp.client.session import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
-
-LABEL = "metamcp.instance"
-
-
-def container_server(engine: Engine, mode: str, *options: str, **keys: Any) -> dict[str, Any]:
-    """A configured server that is a container of the misbehaving server."""
-    return {"command": "docker", "args": ["run", "-i", engine.image, "/misbehaving.py", mode, *options], **keys}
 
 
 @pytest.fixture
@@ -35,21 +28,6 @@ def two_servers(engine: Engine, tmp_path: Path) -> Iterator[GatewayProcess]:
     servers = {"one": container_server(engine, "good"), "two": container_server(engine, "good", isolation="shared")}
     with running_gateway(tmp_path, servers, images=[engine.image], workers=2, env=engine.env) as gateway:
         yield gateway
-
-
-def mine(engine: Engine, gateway: GatewayProcess) -> list[str]:
-    """Ids of the containers of this gateway."""
-    instance = gateway.status()["instance"]
-    return engine.containers(f"{LABEL}={instance}")
-
-
-def child_of_session(gateway: GatewayProcess) -> dict[str, Any]:
-    """The one child that belongs to a client's session; the catalog's own may still be on its way out."""
-    def of_sessions() -> list[dict[str, Any]]:
-        return [child for child in gateway.status()["children"] if child["session"] and child["containerId"]]
-
-    eventually(lambda: bool(of_sessions()), "the engine has told the container's id")
-    return of_sessions()[0]
 
 
 @pytest.mark.parametrize("transport", ["sse", "mcp"])
