@@ -164,6 +164,21 @@ def test_session_survives_a_reload_of_the_web_tier(tmp_path: Path) -> None:
         assert gateway.supervisor_pid == supervisor
 
 
+def test_gateway_whose_web_tier_was_reloaded_still_ends_its_supervisor_and_servers_before_itself(
+    tmp_path: Path,
+) -> None:
+    marker = f"marker-{os.urandom(6).hex()}"
+    with running_gateway(tmp_path, {"stubborn": process_server("ignores-eof", marker)}) as gateway:
+        gateway.text(gateway.open_session(), "stubborn__whoami")
+        before, supervisor = set(gateway.worker_pids), gateway.supervisor_pid
+        gateway.process.send_signal(signal.SIGHUP)
+        eventually(lambda: not before & set(gateway.worker_pids), "the old workers are gone", 15)
+        eventually(lambda: _answers(gateway), "the new workers answer")
+        assert gateway.stop() == 0
+        assert not Path(f"/proc/{supervisor}").exists()
+        assert not processes_with(marker)
+
+
 def _answers(gateway: GatewayProcess) -> bool:
     try:
         return gateway.get("/api/status").status_code == 200
