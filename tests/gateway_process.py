@@ -77,6 +77,18 @@ class GatewayProcess:
         assert answer.status_code == 200, answer.text
         return answer.headers["Mcp-Session-Id"]
 
+    def notify(self, method: str, params: Mapping[str, Any] | None = None, *, session: str) -> None:
+        """One notification of a Streamable HTTP client."""
+        body = {"jsonrpc": "2.0", "method": method, "params": params or {}}
+        headers = {"Accept": "application/json, text/event-stream", "Mcp-Session-Id": session}
+        answer = self.http.post(f"{self.url}/metamcp/default/mcp", json=body, headers=headers, timeout=30)
+        assert answer.status_code == 202, answer.text
+
+    def end_session(self, session: str) -> None:
+        """DELETE, as a client that leaves properly."""
+        url, headers = f"{self.url}/metamcp/default/mcp", {"Mcp-Session-Id": session}
+        assert self.http.delete(url, headers=headers, timeout=30).ok
+
     def call(self, session: str, tool: str, arguments: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """The JSON-RPC response to one tools/call."""
         answer = self.rpc("tools/call", {"name": tool, "arguments": arguments or {}}, session=session, **options)
