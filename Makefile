@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: run test check clean
+.PHONY: run test check nightly clean
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python demo/make_image.py || true
@@ -16,7 +16,11 @@ test: $(VENV)/dev.stamp
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests/unit -n 2 --hypothesis-profile=quick
+
+# What is too long for every change; an engine is required.
+nightly: $(VENV)/dev.stamp
+	REQUIRE_ENGINE=1 SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/python -m pytest tests --hypothesis-profile=many
 
 clean:
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis

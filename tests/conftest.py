@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 from docker_engine import LASTING
 from engine_fixtures import MISSING, engine
+from examples import register_profiles
 
 __all__ = ["engine"]
 
@@ -23,6 +24,8 @@ hypothesis.settings.load_profile("metamcp")
 HERE = Path(__file__).parent
 WITH_ENGINE = (HERE / "engine", HERE / "conformance")
 _LEAVE_SECONDS = 5.0
+
+register_profiles()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

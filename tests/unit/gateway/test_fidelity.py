@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from examples import share
 from fake_core import Core, Transport, WireClient
 from fake_upstream import FakeChild, Json, ScriptedServer, tool
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from json_texts import ids, objects_of, on_one_line, scalars, values
 
@@ -19,7 +20,7 @@ tokens = ids
 transports = st.sampled_from(["http", "sse"])
 sizes = st.integers(1, 9)
 # Deep values are slow to make.
-few = settings(max_examples=60, deadline=None)
+few = share(0.6)
 
 
 def begin(transport: Transport = "http") -> tuple[Core, WireClient]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
+from examples import share
 from fake_core import Core, Got, WireClient
 from fake_upstream import FakeChild, ScriptedServer, tool
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metamcp.config.model import ServerSpec
@@ -128,7 +129,7 @@ def both(what: str, identifier: bytes, server: str, pick: int = 0) -> list[Step]
     return [(what, client, identifier, identifier, server, pick + client) for client in (0, 1)]
 
 
-@settings(max_examples=150, deadline=None)
+@share(1.5)
 @given(st.lists(steps, max_size=30))
 @example([*both("begin", b"0", "common"), *both("progress", b"", "", 0), *both("answer", b"", "", 1)])
 @example([*both("begin", b"1", "own"), *both("begin", b'"1"', "own"), *both("progress", b"", "", 2)])

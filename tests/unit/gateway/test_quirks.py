@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from examples import share
 from fake_core import Core, Transport, WireClient
 from fake_upstream import FakeChild, Json, ScriptedServer, tool
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metamcp.config.model import NamespaceSpec, ServerSpec
@@ -38,7 +39,7 @@ servers = st.sampled_from(["a", "b", "a_b", "a__b"])
 names = st.sampled_from(["t", "b__t", "t.x", "t_x", "ä", "x" * 70, "x" * 70 + "y", "", "t x", "T", "a__t"]) | st.text()
 
 
-@settings(max_examples=60, deadline=None)
+@share(0.6)
 @given(st.dictionaries(servers, st.lists(names, max_size=5), min_size=1), st.booleans())
 def test_every_tool_is_shown_under_a_name_that_all_clients_take_or_is_reported(
     listed: dict[str, list[str]], prefix: bool

@@ -69,8 +69,8 @@ def test_data_without_a_lone_half_needs_no_veil(data: bytes) -> None:
 @pytest.mark.parametrize("unit", [b"\\\\", rb"\ud83d\ude00", rb"\n", b'"', rb"\ud8", b"\xc2\x80d", rb"\ud800"])
 def test_time_for_a_large_text_is_bounded(unit: bytes) -> None:
     began = time.process_time()
-    veil(unit * (4 * 1024 * 1024 // len(unit)) + rb"\ud800")
-    assert time.process_time() - began < 5
+    veil(unit * (1024 * 1024 // len(unit)) + rb"\ud800")
+    assert time.process_time() - began < 2
 
 
 @given(st.recursive(st.text(st.characters(categories=["Cs", "Ll"])) | st.integers() | st.none(),

@@ -4,14 +4,15 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import share
+from hypothesis import given
 from hypothesis import strategies as st
 from json_texts import ids, objects_of, values
 
 from metamcp.errors import InvalidParams, InvalidRequest, ParseError
 from metamcp.protocol import jsonrpc
 
-fewer = settings(max_examples=40, deadline=None)  # deep values are slow to make
+fewer = share(0.4)  # deep values are slow to make
 
 
 def message(**members: str) -> bytes:

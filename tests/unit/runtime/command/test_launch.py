@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metamcp.config.model import ImageRule, ServerSpec
@@ -201,7 +201,6 @@ _VALUES = st.text(st.characters(exclude_characters="\0@", exclude_categories=["C
 _ENVS = st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=4)
 
 
-@settings(deadline=None)
 @given(_ENVS, _ENVS)
 def test_container_gets_exactly_what_is_configured(written: dict[str, str], server: dict[str, str]) -> None:
     result = launched(*(f"--env={name}={value}" for name, value in written.items()), env=server)

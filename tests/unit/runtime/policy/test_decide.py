@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from examples import share
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metamcp.config.model import Allowance, ImageRule, Limits, ServerSpec
@@ -653,7 +654,7 @@ _ALLOWANCES = st.builds(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@share(6)
 @given(st.lists(_words(), max_size=5), _SPECS, _ALLOWANCES, st.booleans())
 def test_any_argv_is_refused_or_becomes_one_that_obeys(
     words: list[list[str]], spec: ServerSpec, allow: Allowance, host_gateway: bool
@@ -667,7 +668,7 @@ def test_any_argv_is_refused_or_becomes_one_that_obeys(
     assert parse(argv[0], argv[1:]) == decision.run
 
 
-@settings(max_examples=300, deadline=None)
+@share(3)
 @given(st.lists(_words(), max_size=3), st.sampled_from(DANGEROUS))
 def test_dangerous_argument_never_gets_through_whatever_stands_beside_it(
     words: list[list[str]], dangerous: tuple[str, str]
