@@ -81,9 +81,7 @@ class Turn:
         once = [("small", "echo", {"text": small}, small)]
         if server == "fresh":
             return once
-        return [
-            *once, ("big", "echo", {"text": big}, big), ("sleep", "sleep", {"ms": ms}, f"slept {ms} ms"),
-        ]  # fmt: skip
+        return [*once, ("big", "echo", {"text": big}, big), ("sleep", "sleep", {"ms": ms}, f"slept {ms} ms")]
 
 
 def judged(text: str, right: str) -> str:
@@ -122,8 +120,8 @@ class PlainAgent:
         tools = self._gateway.rpc("tools/list", {}, session=session, id=next(self._ids)).json()["result"]["tools"]
         self._ledger.note("-", "list", str(len(tools)), (str(9 * len(OFTEN + SELDOM)),))
         for server in turn.servers:
-            for kind, tool, arguments, right in turn.calls(server):
-                self._call(server, kind, tool, arguments, right)
+            for call in turn.calls(server):
+                self._call(next(self._ids), server, *call)
             self._cancelled(server, turn)
         self._special(turn)
         self._end(turn)
@@ -131,24 +129,23 @@ class PlainAgent:
     def _special(self, turn: Turn) -> None:
         if "plain" in turn.servers:
             token = turn.token()
-            self._call("plain", "record", "record", {"token": token}, "recorded")
+            self._call(next(self._ids), "plain", "record", "record", {"token": token}, "recorded")
             self._ledger.recorded.append(token)
         if "crashing" in turn.servers:
-            self._call("crashing", "crash", "crash", {"code": 7}, "never said", DIED)
+            self._call(next(self._ids), "crashing", "crash", "crash", {"code": 7}, "never said", DIED)
 
-    def _call(self, server: str, kind: str, tool: str, arguments: dict[str, Any], right: str, *codes: int) -> None:
-        identifier = next(self._ids)
+    def _call(
+        self, identifier: int, server: str, kind: str, tool: str, arguments: dict[str, Any], right: str, *codes: int
+    ) -> None:
         params = {"name": f"{server}__{tool}", "arguments": arguments}
         response = self._gateway.rpc("tools/call", params, session=self._session, id=identifier, timeout=90)
         self._ledger.note(server, kind, outcome(response, identifier, right), allowed(server, *codes))
 
     def _cancelled(self, server: str, turn: Turn) -> None:
         """The cancellation may come before the call, while its server starts, while it runs, or behind its answer."""
-        arguments, right = {"ms": 400}, "slept 400 ms"
-        caller = threading.Thread(
-            target=self._call, args=(server, "cancelled", "sleep", arguments, right, CANCELLED)
-        )
-        identifier = next(self._ids) + 1
+        identifier = next(self._ids)
+        call = (identifier, server, "cancelled", "sleep", {"ms": 400}, "slept 400 ms", CANCELLED)
+        caller = threading.Thread(target=self._call, args=call)
         caller.start()
         threading.Event().wait(turn.chance.uniform(0, 0.5))
         note = {"requestId": identifier, "reason": "enough"}
