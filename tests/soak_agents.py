@@ -27,6 +27,9 @@ OFTEN = ("own", "shared", "plain", "short", "spare")
 SELDOM = ("fresh", "stubborn", "crashing")
 SELDOM_SHARE = 0.25  # of the turns; a container for each call, or one that has to be killed, costs seconds
 BIG = 100_000
+LATE_SECONDS = 4.5
+"""An answer that takes about as long is kept for a client that lost its stream, until its session ends."""
+
 CANCELLED, DIED, UNAVAILABLE = -32800, -31004, -31001
 FINE = ("result",)
 
@@ -34,12 +37,14 @@ FINE = ("result",)
 @dataclass
 class Ledger:
     """``outcomes``: (server, kind, outcome) -> how often. ``wrong``: what must not be. ``recorded``: tokens whose
-    execution was confirmed. ``left``: Streamable sessions that nobody ended. ``agents``: how many there were."""
+    execution was confirmed. ``left``: Streamable sessions that nobody ended. ``kept``: bytes of late
+    answers in them. ``agents``: how many there were."""
 
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     recorded: list[str] = field(default_factory=list)
     left: int = 0
+    kept: int = 0
     agents: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,9 +54,10 @@ class Ledger:
             if outcome not in allowed:
                 self.wrong.append(f"{server} {kind}: {outcome[:300]}")
 
-    def leave(self) -> None:
+    def leave(self, kept: int = 0) -> None:
         with self.lock:
             self.left += 1
+            self.kept += kept
 
 
 @dataclass
@@ -114,7 +120,7 @@ class PlainAgent:
                 self._ledger.note("-", "turn", f"{type(error).__name__}: {error}", ())
 
     def _turn(self, turn: Turn) -> None:
-        self._ids = itertools.count(1)
+        self._ids, self._late = itertools.count(1), 0
         session = self._session = self._gateway.open_session()
         self._gateway.notify("notifications/initialized", session=session)
         tools = self._gateway.rpc("tools/list", {}, session=session, id=next(self._ids)).json()["result"]["tools"]
@@ -139,6 +145,8 @@ class PlainAgent:
     ) -> None:
         params = {"name": f"{server}__{tool}", "arguments": arguments}
         response = self._gateway.rpc("tools/call", params, session=self._session, id=identifier, timeout=90)
+        if response.elapsed.total_seconds() >= LATE_SECONDS:
+            self._late += len(response.content)
         self._ledger.note(server, kind, outcome(response, identifier, right), allowed(server, *codes))
 
     def _cancelled(self, server: str, turn: Turn) -> None:
@@ -158,7 +166,7 @@ class PlainAgent:
         if turn.chance.random() < 0.5:
             self._gateway.end_session(self._session)
         else:
-            self._ledger.leave()
+            self._ledger.leave(self._late)
 
     def _vanish(self, turn: Turn) -> None:
         """Hang up while a call runs: nobody hears its answer."""
