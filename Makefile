@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := $(CURDIR)
+# Where it is set, each run compiles everything anew, each server of a test, too.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test check nightly clean
 

@@ -9,17 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 from docker_engine import LASTING
 from engine_fixtures import MISSING, engine
 from examples import register_profiles
 
 __all__ = ["engine"]
-
-# A pause of the machine says nothing about the code.
-hypothesis.settings.register_profile("metamcp", deadline=None)
-hypothesis.settings.load_profile("metamcp")
 
 HERE = Path(__file__).parent
 WITH_ENGINE = (HERE / "engine", HERE / "conformance")
@@ -32,6 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in WITH_ENGINE):
             item.add_marker(pytest.mark.engine)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: the collector need not look at it again after each test."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

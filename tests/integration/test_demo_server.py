@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from stdio_client import StdioClient, python_server, stdio_client
 
-SERVER = Path(__file__).parents[3] / "demo" / "server.py"
+SERVER = Path(__file__).parents[2] / "demo" / "server.py"
 Start = Callable[[str], StdioClient]
 
 

@@ -10,7 +10,7 @@ import pytest
 from conformance.fixture.catalog import PROMPTS, TOOLS
 from stdio_client import Json, StdioClient, python_server, stdio_client
 
-FIXTURE = Path(__file__).parents[2] / "conformance" / "fixture"
+FIXTURE = Path(__file__).parents[1] / "conformance" / "fixture"
 ALL: Json = {"sampling": {}, "elicitation": {}, "roots": {}}
 ANSWERS: dict[str, Json] = {
     "elicitation/create": {"action": "accept", "content": {"name": "Ada"}},

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from stdio_client import StdioClient, python_server, stdio_client
 
-SERVER = Path(__file__).parents[2] / "servers" / "misbehaving.py"
+SERVER = Path(__file__).parents[1] / "servers" / "misbehaving.py"
 Start = Callable[..., StdioClient]
 # Long enough for an answer that comes, short enough to wait for one that never does.
 SHORT = 0.3
