@@ -28,7 +28,7 @@ from metamcp.runtime.labels import Identity
 from metamcp.telemetry import logs
 from metamcp.upstream.remote.address import shown
 
-_CONNECT_SECONDS, _RELOAD_SECONDS = 2.0, 30.0
+_CONNECT_SECONDS, _ANSWER_SECONDS = 2.0, 30.0
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -123,21 +123,38 @@ def _explanation(effective: Effective) -> list[str]:
 @_with_settings
 def reload_configuration(settings: Settings) -> None:
     """Make the running gateway read its configuration again; print what changed, or every mistake and exit 2."""
+    document = _ask(settings, Ask("reload"))
+    if "problems" in document:
+        raise ConfigInvalid([(problem["path"], problem["text"]) for problem in document["problems"]])
+    click.echo("\n".join(_changes(document)) or "nothing changed")
+
+
+@main.command()
+@click.argument("server")
+@_with_settings
+def reset(settings: Settings, server: str) -> None:
+    """Make the running gateway forget the failures of SERVER, and ask it again at once."""
+    document = _ask(settings, Ask("reset", server))
+    if "error" in document:
+        raise click.ClickException(document["error"])
+    click.echo(f"server {server!r} is asked again")
+
+
+def _ask(settings: Settings, question: Ask) -> dict[str, Any]:
+    """The running gateway's answer. Raises ClickException when it gives none."""
     logs.get("link.client").disabled = True  # that this connection ends is no news
     link = LinkClient(settings.link)
     link.start()
     try:
         link.wait_connected(_CONNECT_SECONDS)
-        answer = link.exchange(Ask("reload")).next(_RELOAD_SECONDS)
+        answer = link.exchange(question).next(_ANSWER_SECONDS)
     finally:
         link.close()
     if answer is None or answer.kind != Is.ANSWER:
         reason = "it did not answer in time" if answer is None else f"nobody answers at {settings.link}"
         raise click.ClickException(f"the running gateway cannot be asked: {reason}")
-    document = json.loads(answer.data)
-    if "problems" in document:
-        raise ConfigInvalid([(problem["path"], problem["text"]) for problem in document["problems"]])
-    click.echo("\n".join(_changes(document)) or "nothing changed")
+    document: dict[str, Any] = json.loads(answer.data)
+    return document
 
 
 def _changes(document: dict[str, dict[str, list[str]]]) -> list[str]:

@@ -170,6 +170,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )  # fmt: skip
     operators = _operators(settings, live, identity, engine, reactor, chores, snapshot)
     operators["reload"] = lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body))
+    operators["reset"] = lambda reply, server: answer(reply, _reset(live, pool, catalog, server))
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
         time.time, lambda: secrets.token_urlsafe(24),
@@ -179,7 +180,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     reaper = Reaper(reactor, chores, engine, identity, lambda: supervisor.containers, supervisor.see)
     audience = Audience(
         supervisor, inquest, teardown, reaper,
-        engine_back=pool.engine_back, images_changed=images.recheck,
+        engine_back=lambda: _engine_back(pool, catalog), images_changed=images.recheck,
     )  # fmt: skip
     watch = Watch(engine, reactor, identity.instance, audience)
     core = Core(
@@ -215,6 +216,23 @@ def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
     unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
     if unused:
         _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))
+
+
+def _engine_back(pool: UpstreamPool, catalog: Catalog) -> None:
+    pool.engine_back()
+    catalog.retry()
+
+
+def _reset(live: Live, pool: UpstreamPool, catalog: Catalog, server: str) -> Body:
+    """By hand: the server is tried at once, whatever became of it before."""
+    if server not in live.config.servers:
+        known = ", ".join(sorted(live.config.servers)) or "none"
+        return (404, {"error": f"there is no server {server!r}; configured: {known}"})
+    if not live.config.servers[server].enabled:
+        return (409, {"error": f"server {server!r} is disabled in the configuration"})
+    pool.reset(server)
+    catalog.refresh(server)
+    return (200, {"server": server})
 
 
 def _retire(pool: UpstreamPool) -> Callable[[str], None]:

@@ -188,6 +188,13 @@ class Catalog:
         else:
             self._order.add(name)
 
+    def retry(self) -> None:
+        """Perhaps it was not for the servers' own fault that some could not be asked: those are asked at once."""
+        for server in self._servers.values():
+            if server.spec.enabled and server.problem is not None and not server.asking:
+                server.failures = 0
+                self._plan(server, 0.0)
+
     def changed(self, connection: UpstreamConnection) -> None:
         """A server says that its lists changed: it is asked at once, or once more when it is being asked; never
         more often than every ``_CHANGED_PAUSE``. What an instance for all clients says is asked of that instance."""

@@ -73,9 +73,9 @@ def tools(gateway: GatewayProcess, session: str) -> set[str]:
     return {tool["name"].partition("__")[0] for tool in listed}
 
 
-def reload_by_hand(gateway: GatewayProcess) -> subprocess.CompletedProcess[bytes]:
+def by_hand(gateway: GatewayProcess, *words: str) -> subprocess.CompletedProcess[bytes]:
     env = {"METAMCP_CONFIG_DIR": str(gateway.folder / "config"), "METAMCP_STATE_DIR": str(gateway.folder / "var")}
-    command = [sys.executable, "-m", "metamcp", "reload"]
+    command = [sys.executable, "-m", "metamcp", *words]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, timeout=60)
 
 
@@ -212,19 +212,33 @@ def test_sighup_reads_the_files_at_once_and_keeps_sessions_and_supervisor(tmp_pa
 
 def test_reload_by_hand_says_what_changed_or_every_mistake(tmp_path: Path) -> None:
     with running_gateway(tmp_path, {"git": GOOD}) as gateway:
-        nothing = reload_by_hand(gateway)
+        nothing = by_hand(gateway, "reload")
         assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, b"nothing changed\n", b"")
         write_config(tmp_path, {"git": process_server("good", idleSeconds=200), "time": GOOD})
-        changed = reload_by_hand(gateway)
+        changed = by_hand(gateway, "reload")
         if changed.stdout != nothing.stdout:  # unless the files were seen to have changed before
             assert changed.stdout == b"servers added: time\nservers changed: git\n"
         assert changed.returncode == 0
         (tmp_path / "config" / "servers.json").write_text(BAD)
-        wrong = reload_by_hand(gateway)
+        wrong = by_hand(gateway, "reload")
         assert wrong.returncode == 2
         assert all(path in wrong.stderr for path in (b"mcpServers.git.comand", b"mcpServers.time.command"))
-    away = reload_by_hand(gateway)
+    away = by_hand(gateway, "reload")
     assert away.returncode == 1 and b"cannot be asked" in away.stderr
+
+
+def test_server_that_was_mended_is_back_at_once_by_hand(tmp_path: Path) -> None:
+    absent = tmp_path / "server.py"
+    servers = {"git": GOOD, "broken": {"command": "python3", "args": [str(absent)]}}
+    with running_gateway(tmp_path, servers, ready=False) as gateway:
+        eventually(lambda: "catalog-failed" in gateway.log, "the server could not be asked")
+        session = gateway.open_session()
+        absent.write_bytes((ROOT / "tests" / "servers" / "misbehaving.py").read_bytes())
+        done = by_hand(gateway, "reset", "broken")
+        assert (done.returncode, done.stdout) == (0, b"server 'broken' is asked again\n")
+        eventually(lambda: tools(gateway, session) == {"git", "broken"}, "its tools are listed", 4)
+        unknown = by_hand(gateway, "reset", "nobody")
+        assert unknown.returncode == 1 and b"there is no server 'nobody'; configured: broken, git" in unknown.stderr
 
 
 def test_reload_is_not_for_web_clients(tmp_path: Path) -> None:

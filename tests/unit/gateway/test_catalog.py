@@ -164,6 +164,18 @@ def test_pauses_between_failing_attempts_grow() -> None:
     assert moments == [5, 15, 35, 75, 155, 315]
 
 
+def test_a_failed_server_is_asked_at_once_when_the_reason_may_be_over() -> None:
+    house = House(tools("a"))
+    house.supervisor.script = None
+    house.read()
+    house.child.die(1)
+    house.supervisor.script = tools("a")
+    house.pool.reset("git")
+    house.catalog.retry()
+    house.reactor.advance(0)
+    assert house.identities() == ["a"] and house.catalog.problem("git") is None
+
+
 def test_wishes_while_a_server_fails_do_not_add_up_to_more_attempts() -> None:
     house = House(tools("a"))
     instance = house.pool.lease(SPEC, "s1", handshake(HELLO), Hears())

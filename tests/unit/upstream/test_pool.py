@@ -355,6 +355,26 @@ def test_a_server_that_was_given_up_is_taken_back_by_hand(house: House) -> None:
     assert house.lease("s").alive
 
 
+def test_containers_are_not_held_back_when_the_engine_is_there_again() -> None:
+    house = House(replace(SPEC, command="docker", args=("run", "-i", "s:1")))
+    house.fail_to_start()
+    house.refused()
+    house.pool.engine_back()
+    assert house.lease("s").alive
+
+
+def test_a_plain_process_is_held_back_whatever_the_engine_does(house: House) -> None:
+    house.fail_to_start()
+    house.pool.engine_back()
+    assert house.refused()["retryAfterMs"] > 0
+
+
+def test_what_a_former_image_did_is_forgotten(house: House) -> None:
+    give_up(house)
+    house.pool.retire("git", "its image is another one", sessions=False)
+    assert house.lease("s").alive
+
+
 def give_up(house: House) -> None:
     for _ in range(FATAL_AFTER):
         house.fail_to_start()
