@@ -6,18 +6,22 @@ export PYTHONPATH := $(CURDIR)
 # Where it is set, each run compiles everything anew, each server of a test, too.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check nightly clean
+.PHONY: run lint test check nightly clean
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python demo/make_image.py || true
 	@exec $(BIN)/gunicorn -c config/gunicorn.conf.py wsgi:app
 
+# Units side by side; the others measure time, and have the machine for themselves.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests --ignore=tests/unit
 
-check: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest tests/unit -n 2 --hypothesis-profile=quick
 
 # What is too long for every change; an engine is required.

@@ -12,15 +12,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from containers import LABEL, child_of_session, container_server, mine
 from docker_engine import Engine
 from gateway_process import GatewayProcess, eventually, process_server, processes_with, running_gateway
+from httpx2 import Timeout
 from mcp.client.session import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+
+PATIENCE = 60.0
+"""Seconds of a client for an answer: a hundred of them share one event loop, which may itself be late."""
 
 
 @pytest.fixture
@@ -67,8 +73,13 @@ def test_hundred_clients_on_eight_workers_make_a_thousand_calls_each_executed_ex
     async def client(gateway: GatewayProcess, number: int) -> None:
         transport = "sse" if number < 50 else "mcp"
         url = f"{gateway.url}/metamcp/default/{transport}"
-        connect = sse_client(url) if transport == "sse" else streamable_http_client(url)
-        async with connect as streams, ClientSession(streams[0], streams[1]) as session:
+        async with AsyncExitStack() as stack:
+            if transport == "sse":
+                streams = await stack.enter_async_context(sse_client(url, timeout=PATIENCE))
+            else:
+                http = await stack.enter_async_context(create_mcp_http_client(timeout=Timeout(PATIENCE)))
+                streams = await stack.enter_async_context(streamable_http_client(url, http_client=http))
+            session = await stack.enter_async_context(ClientSession(streams[0], streams[1]))
             await session.initialize()
             for call in range(10):
                 tool = f"{('one', 'two')[call % 2]}__record"

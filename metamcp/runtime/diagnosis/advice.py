@@ -63,6 +63,11 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         "image, or log in with docker login.",
     ),
     _rule(
+        r"unable to find image.*(\bGet \"|\bHead \"|dial tcp|proxyconnect)",
+        "The image is not on the engine, and its registry cannot be reached from there: build or load the image, or "
+        "mend the network and DNS settings of the machine that runs the engine.",
+    ),
+    _rule(
         r"no such host|name resolution|server misbehaving|name or service not known|NameResolutionError|getaddrinfo",
         "A host name cannot be resolved: check it (DOCKER_HOST is {host}) and the DNS settings of the machine that "
         "runs the engine.",

@@ -38,6 +38,11 @@ OBSERVED = {
         " repository does not exist or may require 'docker login': denied: requested access denied",
         "docker login",
     ),
+    "registry away": (
+        "Unable to find image 'nope:local' locally\ndocker: Error response from daemon: Get "
+        '"https://registry.example/v2/": dial tcp: lookup registry.example on 10.0.0.1:53: no such host.',
+        "registry cannot be reached",
+    ),
     "rate": ("toomanyrequests: You have reached your pull rate limit.", "limits pulls"),
     "name": (
         'docker: Error response from daemon: Conflict. The container name "/metamcp-git-0a1b2c3d" is already in use '
