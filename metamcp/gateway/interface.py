@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 import msgspec
 
@@ -193,3 +193,27 @@ def failure(error: MetaMCPError, identifier: bytes = b"") -> Outbound:
     """FAILED with the error's own status and JSON-RPC body."""
     body = jsonrpc.error_response(identifier, error.as_jsonrpc())
     return Outbound(Is.FAILED, body, error.http_status)
+
+
+def _is_request(request: Request) -> TypeGuard[Post]:
+    """A client's response has an id, too, but one of ours."""
+    return isinstance(request, Post) and request.kind == "request"
+
+
+class Unanswered:
+    """What a request leaves to be said when the gateway is gone: its ids, without its payload."""
+
+    __slots__ = ("_batch", "_ids", "_refused")
+
+    def __init__(self, request: Request) -> None:
+        posts = request.posts if isinstance(request, Batch) else [request]
+        self._ids = [it.id for it in posts if isinstance(it, Stateless) or _is_request(it)]
+        self._refused = request.refused if isinstance(request, Batch) else []
+        self._batch = isinstance(request, Batch) and bool(self._ids)
+
+    def failed(self, error: MetaMCPError) -> Outbound:
+        """FAILED, for a batch with one response for each request."""
+        if not self._batch:
+            return failure(error, *self._ids)
+        responses = [*self._refused, *(jsonrpc.error_response(it, error.as_jsonrpc()) for it in self._ids)]
+        return Outbound(Is.FAILED, b"[" + b",".join(responses) + b"]", error.http_status)

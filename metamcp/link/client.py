@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from metamcp.errors import SupervisorAway
-from metamcp.gateway.interface import Outbound, Request, failure
+from metamcp.gateway.interface import Request, Unanswered
 from metamcp.gateway.local import QueuedExchange
 from metamcp.link.frames import Close, Frame, FrameInvalid, FrameReader, Item, Open, encode
 from metamcp.telemetry import logs
@@ -27,7 +27,7 @@ class LinkClient:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._streams = itertools.count(1)
-        self._exchanges: dict[int, QueuedExchange] = {}
+        self._exchanges: dict[int, tuple[QueuedExchange, Unanswered]] = {}
         self._socket: socket.socket | None = None
         self._sending = threading.Lock()  # frames must not interleave; held over a send, never over anything else
         self._ending = threading.Event()
@@ -48,11 +48,11 @@ class LinkClient:
 
     def exchange(self, request: Request) -> QueuedExchange:
         stream = next(self._streams)
-        exchange = QueuedExchange(lambda: self._give_up(stream))
+        exchange, unanswered = QueuedExchange(lambda: self._give_up(stream)), Unanswered(request)
         if not self._connected.is_set():
-            exchange.put(_away())
+            exchange.put(unanswered.failed(_away()))
             return exchange
-        self._exchanges[stream] = exchange
+        self._exchanges[stream] = exchange, unanswered
         if not self._send(Open(stream, request)):
             self._lose(stream)
         return exchange
@@ -118,12 +118,12 @@ class LinkClient:
                     self._deliver(frame)
 
     def _deliver(self, item: Item) -> None:
-        exchange = self._exchanges.get(item.stream)
-        if exchange is None:
+        found = self._exchanges.get(item.stream)
+        if found is None:
             return
         if item.outbound.final:
             self._exchanges.pop(item.stream, None)  # its owner may close it at the same moment
-        if not exchange.put(item.outbound):
+        if not found[0].put(item.outbound):
             self._give_up(item.stream)
 
     def _disconnected(self, connection: socket.socket) -> None:
@@ -136,8 +136,9 @@ class LinkClient:
             self._lose(stream)
 
     def _lose(self, stream: int) -> None:
-        if exchange := self._exchanges.pop(stream, None):
-            exchange.put(_away())
+        if found := self._exchanges.pop(stream, None):
+            exchange, unanswered = found
+            exchange.put(unanswered.failed(_away()))
 
     def _hang_up(self) -> None:
         connection = self._socket
@@ -148,6 +149,6 @@ class LinkClient:
                 return  # it is down already
 
 
-def _away() -> Outbound:
+def _away() -> SupervisorAway:
     text = "the supervisor is not reachable; it is being restarted, try again in a second"
-    return failure(SupervisorAway(text, state="STARTING", reason=text, retryAfterMs=1000))
+    return SupervisorAway(text, state="STARTING", reason=text, retryAfterMs=1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from metamcp.concurrency.reactor import Reactor
 from metamcp.gateway import local
-from metamcp.gateway.interface import Client, Delete, Is, Listen, Outbound, Post, Reply, Request
+from metamcp.gateway.interface import Batch, Client, Delete, Is, Listen, Outbound, Post, Reply, Request, Stateless
 from metamcp.gateway.local import QueuedExchange
 from metamcp.link import client as client_module
 from metamcp.link import server
@@ -71,7 +72,8 @@ def post(payload: bytes) -> Post:
     return Post(Client("e", "p", "http"), "request", "m", b"1", payload)
 
 
-LISTEN = Listen(Client("e", "p", "http", "s"))
+CLIENT = Client("e", "p", "http", "s")
+LISTEN = Listen(CLIENT)
 FLOOD = Delete(Client("e", "p", "http", "s"))
 
 
@@ -147,6 +149,34 @@ def test_open_exchange_fails_exactly_once_when_the_supervisor_goes(path: Path, c
     assert first is not None and (first.kind, first.status) == (Is.FAILED, 503)
     after = exchange.next(0.1)
     assert after is not None and after.kind == Is.ENDED
+
+
+@pytest.mark.parametrize(
+    ("request_", "ids"),
+    [
+        (Post(CLIENT, "request", "tools/call", b'"seven"', b"{}"), "seven"),
+        (Post(CLIENT, "notification", "notifications/x", b"", b"{}"), None),
+        (Post(CLIENT, "response", "", b"7", b"{}"), None),
+        (Stateless(CLIENT, "tools/call", b"7", b"{}", {}), 7),
+        (Batch(CLIENT, [Post(CLIENT, "request", "ping", b"%d" % n, b"{}") for n in (1, 2)], []), [1, 2]),
+        (LISTEN, None),
+    ],
+    ids=["request", "notification", "response", "stateless", "batch", "stream"],
+)
+def test_whoever_asked_knows_by_the_id_which_call_the_supervisor_took_with_it(
+    path: Path, client: LinkClient, request_: Request, ids: object
+) -> None:
+    behind = Behind(path)
+    asked: SimpleQueue[tuple[Request, Reply]] = SimpleQueue()
+    behind.answer_later(asked)
+    assert client.wait_connected(BOUND)
+    exchange = client.exchange(request_)
+    asked.get(timeout=BOUND)
+    behind.close()
+    failed = exchange.next(BOUND)
+    assert failed is not None and failed.kind == Is.FAILED
+    body = json.loads(failed.data)
+    assert ([part["id"] for part in body] if isinstance(body, list) else body["id"]) == ids
 
 
 def test_link_is_made_again_when_the_supervisor_is_back(path: Path, client: LinkClient) -> None:
