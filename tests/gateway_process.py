@@ -110,7 +110,7 @@ class GatewayProcess:
     @property
     def worker_pids(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [pid for pid in map(int, children) if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [pid for pid in map(int, children) if b"gunicorn" in _command(pid)]
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         """Until every enabled server is known."""
@@ -186,6 +186,13 @@ def running_gateway(
                 process.kill()
                 process.wait(5)
             print(re.sub(r"(?m)^.*(GET|POST) .*$\n?", "", gateway.log))
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""  # it ended meanwhile
 
 
 def processes_with(text: str) -> list[str]:
