@@ -20,7 +20,7 @@ import requests
 
 ROOT = Path(__file__).parent.parent
 MISBEHAVING = str(ROOT / "tests" / "servers" / "misbehaving.py")
-START_SECONDS, STOP_SECONDS = 30.0, 15.0
+START_SECONDS, STOP_SECONDS = 60.0, 15.0
 
 
 def process_server(mode: str, *options: str, **keys: Any) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class GatewayProcess:
         assert self.process.poll() is None, f"the gateway ended: {self.log}"
         try:
             return self.get(path).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -61,6 +61,7 @@ STARTERS = 4
 _CHORES = 4
 _CLOSE_SECONDS = 0.25  # for each thread: at the end nobody waits for an engine that does not answer
 _SWEEP_SECONDS = 0.25
+_ENDING = "the gateway is shutting down"
 _SESSION_SWEEP_SECONDS = 30.0
 _REAP_SECONDS = 60.0
 _TEST_IMAGE = "metamcp-demo:local"
@@ -75,6 +76,7 @@ class Core:
     reactor: Reactor
     router: Router
     supervisor: Supervisor
+    pool: UpstreamPool
     catalog: Catalog
     images: ImageIds
     remembering: Remembering
@@ -95,7 +97,8 @@ class Core:
         """Take nothing new, end the sessions, then every child; ``on_done`` when none is left."""
         self.router.drain()
         self.remembering.flush()
-        self.supervisor.stop_all("the gateway is shutting down", on_done)
+        self.pool.end(_ENDING)
+        self.supervisor.stop_all(_ENDING, on_done)
 
     def close(self) -> None:
         """After ``stop`` is done: threads and descriptors."""
@@ -184,10 +187,10 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )  # fmt: skip
     watch = Watch(engine, reactor, identity.instance, audience)
     core = Core(
-        reactor, router, supervisor, catalog, images, remembering, reloader, starters, chores, readers, engine,
+        reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers, engine,
         watch, audience, lock,
     )  # fmt: skip
-    _schedule(core, pool, registry)
+    _schedule(core, registry)
     return core
 
 
@@ -252,7 +255,7 @@ def _launcher(resolver: Callable[[], Resolver], engine: Engine) -> Launcher:
     return launch
 
 
-def _schedule(core: Core, pool: UpstreamPool, registry: SessionRegistry) -> None:
+def _schedule(core: Core, registry: SessionRegistry) -> None:
     """What happens by itself: the first thing is to clear away what a former generation left behind."""
     core.reactor.call_soon(core.audience.clean_up)
     core.reactor.call_soon(core.watch.start)
@@ -260,7 +263,7 @@ def _schedule(core: Core, pool: UpstreamPool, registry: SessionRegistry) -> None
     core.reactor.call_soon(core.catalog.refresh_all)
     core.reactor.call_soon(core.reloader.watch)
     core.reactor.call_soon(lambda: core.reactor.call_every(RECHECK_SECONDS, core.images.recheck))
-    core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, pool.sweep))
+    core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, core.pool.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SESSION_SWEEP_SECONDS, registry.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_REAP_SECONDS, core.audience.clean_up))
 

@@ -144,6 +144,12 @@ class UpstreamPool:
                 if connection.key == session:
                     connection.close(reason)
 
+    def end(self, reason: str) -> None:
+        """The gateway ends, and with it every instance, which speaks against none of them."""
+        for server in self._all():
+            for connection in tuple(server.instances):
+                connection.close(reason)
+
     def find(self, server: str, key: str) -> UpstreamConnection | None:
         """The live connection for ``key``."""
         return self._servers[server].find(key) if server in self._servers else None

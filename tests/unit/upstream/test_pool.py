@@ -355,6 +355,13 @@ def test_a_server_that_was_given_up_is_taken_back_by_hand(house: House) -> None:
     assert house.lease("s").alive
 
 
+def test_the_end_of_the_gateway_speaks_against_no_server(house: House) -> None:
+    house.lease("s")
+    house.pool.end("the gateway is shutting down")
+    house.child.die(143)
+    assert house.child.reason == "the gateway is shutting down" and house.view().state is ServerState.IDLE
+
+
 def test_containers_are_not_held_back_when_the_engine_is_there_again() -> None:
     house = House(replace(SPEC, command="docker", args=("run", "-i", "s:1")))
     house.fail_to_start()
