@@ -111,12 +111,16 @@ def private_engine() -> Iterator[Engine]:
 
 
 @contextmanager
-def private_daemon(*options: str) -> Iterator[tuple[Engine, Daemon]]:
-    """The same, with further options, for a test that restarts it."""
+def private_daemon(*options: str, apart: bool = False) -> Iterator[tuple[Engine, Daemon]]:
+    """The same, with further options, for a test that restarts it.
+
+    ``apart``: in a network namespace of its own. Beside another engine nothing less will do: even a dockerd that is
+    told to have no bridge begins by deleting the one that it finds.
+    """
     _refuse_where_impossible()
     # /tmp may be in memory, where overlay2 does not work; and the path of a socket must stay under 108 bytes.
     folder = Path(tempfile.mkdtemp(prefix="mmcp-", dir="/var/tmp"))
-    daemon = Daemon(folder, options)
+    daemon = Daemon(folder, options, apart)
     try:
         daemon.start()
         yield daemon.engine, daemon
@@ -124,15 +128,12 @@ def private_daemon(*options: str) -> Iterator[tuple[Engine, Daemon]]:
         daemon.end()
 
 
-# Beside another engine in the same network namespace: without a network there is nothing that they could both claim.
-APART = ("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false")
-
-
 class Daemon:
     """One dockerd in ``folder``. It may be killed and started again; what it left is picked up, as after a crash."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...], apart: bool) -> None:
         self.folder = folder
+        self._apart = ["unshare", "--net"] if apart else []
         self.engine = _engine(f"unix://{folder}/docker.sock")
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -182,7 +183,7 @@ class Daemon:
         folder = self.folder
         paths = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
         own = ["-H", f"unix://{folder}/docker.sock", *self._options]
-        return ["setpriv", "--pdeathsig", "TERM", "dockerd", *paths, *own]
+        return [*self._apart, "setpriv", "--pdeathsig", "TERM", "dockerd", *paths, *own]
 
 
 def _refuse_where_impossible() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker_engine import APART, Daemon, Engine, NoEngine, make_image, private_daemon, report
+from docker_engine import Daemon, Engine, NoEngine, make_image, private_daemon, report
 from engine_fixtures import without_engine
 from gateway_process import GatewayProcess, eventually, processes_with, running_gateway
 
@@ -34,10 +34,10 @@ ENVELOPE = {f"io.modelcontextprotocol/{key}": value for key, value in {
 
 @pytest.fixture(scope="module")
 def daemon(pytestconfig: pytest.Config) -> Iterator[Daemon]:
-    """Beside the engine of the other tests; its containers get no network, which also makes them start sooner."""
+    """Beside the engine of the other tests. Its containers have no network, so it needs no bridge."""
     with ExitStack() as stack:
         try:
-            _engine, daemon = stack.enter_context(private_daemon(*APART, "--shutdown-timeout=2"))
+            _engine, daemon = stack.enter_context(private_daemon("--bridge=none", "--shutdown-timeout=2", apart=True))
         except NoEngine as reason:
             without_engine(pytestconfig, str(reason))
         make_image(daemon.engine)
