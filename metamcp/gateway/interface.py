@@ -15,6 +15,7 @@ import msgspec
 
 from metamcp.errors import MetaMCPError
 from metamcp.protocol import jsonrpc
+from metamcp.protocol.headers import Params
 from metamcp.protocol.jsonrpc import Kind
 
 
@@ -73,13 +74,13 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 class Stateless(msgspec.Struct, frozen=True, array_like=True, tag=6):
     """One request of 2026-07-28: it has no session, and is a client for itself. ``payload`` holds the raw params,
-    ``headers`` the values of ``Mcp-Param-*`` by token in lower case, decoded (``protocol.headers.Headers.params``)."""
+    ``headers`` the ``Mcp-Param-*`` beside them (``protocol.headers.Params``)."""
 
     client: Client
     method: str
     id: bytes
     payload: bytes
-    headers: dict[str, str]
+    headers: Params
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, tag=7):

@@ -18,12 +18,12 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Raw
 
 Path = tuple[str, ...]
+Params = dict[str, str | None]
+"""The ``Mcp-Param-*`` headers of a request: token in lower case -> decoded value; None where it is malformed or was
+sent twice. Only a tool that recognises the header may refuse it, so it cannot be refused before the tool is known."""
 
 PARAM_PREFIX = "Mcp-Param-"
 ANNOTATION = "x-mcp-header"
-UNREADABLE = "\0unreadable"
-"""Stands for the value of an ``Mcp-Param-*`` that is malformed or was sent twice: it equals no argument. Only a tool
-that recognises the header may refuse it, so the request cannot be refused before the tool is known."""
 
 _BLANKS = " \t"
 _PLAIN = re.compile(r"[\x20-\x7e]*")
@@ -93,19 +93,19 @@ class Headers:
     def repeated(self, name: str) -> bool:
         return len(self._values.get(name.lower(), ())) > 1
 
-    def params(self) -> dict[str, str]:
-        """Every ``Mcp-Param-*``: token in lower case -> decoded value, or UNREADABLE."""
+    def params(self) -> Params:
+        """Every ``Mcp-Param-*``."""
         prefix = PARAM_PREFIX.lower()
         tokens = [name.removeprefix(prefix) for name in self._values if name.startswith(prefix)]
         return {token: self._param(prefix + token) for token in tokens if token}
 
-    def _param(self, name: str) -> str:
+    def _param(self, name: str) -> str | None:
         if self.repeated(name):
-            return UNREADABLE
+            return None
         try:
             return decode(self._values[name][0])
         except HeaderMismatch:
-            return UNREADABLE
+            return None
 
 
 # --- annotated arguments (Custom Headers from Tool Parameters) ---------------------------------------------
@@ -170,25 +170,26 @@ def params_headers(annotations: Mapping[str, Path], arguments: bytes) -> dict[st
     return {PARAM_PREFIX + token: encode(text) for token, text in rendered if text is not None}
 
 
-def check_params(annotations: Mapping[str, Path], arguments: bytes, headers: Mapping[str, str]) -> None:
+def check_params(annotations: Mapping[str, Path], arguments: bytes, headers: Mapping[str, str | None]) -> None:
     """Raises HeaderMismatch unless header and argument are both absent, or both there and equal.
 
     ``headers`` is what ``Headers.params`` gives; those that no annotation names are ignored.
     """
     for token, path in annotations.items():
-        problem = _disagreement(_value_at(arguments, path), headers.get(token.lower()))
+        name = token.lower()
+        problem = _disagreement(_value_at(arguments, path), name in headers, headers.get(name))
         if problem:
             raise HeaderMismatch(f"{PARAM_PREFIX}{token} {problem} (argument {'.'.join(path)!r})")
 
 
-def _disagreement(argument: bytes, header: str | None) -> str:
+def _disagreement(argument: bytes, sent: bool, header: str | None) -> str:
     expected = _rendered(argument)
-    if header == UNREADABLE:
+    if not sent:
+        return "" if expected is None else "is missing"
+    if header is None:
         return "is malformed or was sent more than once"
-    if header is None or expected is None:
-        if header is not None:
-            return "was sent, but its argument has no value to mirror"
-        return "is missing" if expected is not None else ""
+    if expected is None:
+        return "was sent, but its argument has no value to mirror"
     number = argument[:1] not in (b'"', b"t", b"f")
     same = header == expected or (number and _integral(header) == expected)
     return "" if same else "does not equal its argument"

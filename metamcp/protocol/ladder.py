@@ -19,7 +19,7 @@ from metamcp.errors import (
 )
 from metamcp.protocol import envelope, headers, http_rules, jsonrpc
 from metamcp.protocol.envelope import REVISION, Envelope
-from metamcp.protocol.headers import Headers
+from metamcp.protocol.headers import Headers, Params
 from metamcp.protocol.http_rules import Accepts
 from metamcp.protocol.jsonrpc import JsonObject, Message
 from metamcp.protocol.versions import HANDSHAKE
@@ -50,13 +50,13 @@ _STATUS = {-32601: 404} | dict.fromkeys((-32700, -32600, -32602, -32020, -32021,
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that passed. ``params`` is raw; ``mirrored`` is what ``Headers.params`` gives."""
+    """A request that passed. ``params`` is raw; ``mirrored`` are its ``Mcp-Param-*`` headers."""
 
     id: bytes
     method: str
     params: bytes
     envelope: Envelope
-    mirrored: dict[str, str]
+    mirrored: Params
     accepts: Accepts
 
 
