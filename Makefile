@@ -14,7 +14,7 @@ run: $(VENV)/run.stamp
 
 # Units side by side; the others measure time, and have the machine for themselves.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests/unit -n 3
 	$(BIN)/python -m pytest tests --ignore=tests/unit
 
 lint: $(VENV)/dev.stamp
@@ -22,7 +22,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 check: lint
-	$(BIN)/python -m pytest tests/unit -n 2 --hypothesis-profile=quick
+	$(BIN)/python -m pytest tests/unit -n 3 --hypothesis-profile=quick
 
 # What is too long for every change; an engine is required.
 nightly: $(VENV)/dev.stamp

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,9 @@ def nothing_is_left() -> Iterator[None]:
 
 def _children() -> list[int]:
     found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            found += [int(pid) for pid in (task / "children").read_text().split()]
-        except FileNotFoundError:
-            continue  # the thread ended meanwhile
+    for task in os.scandir("/proc/self/task"):
+        with suppress(FileNotFoundError):  # the thread ended meanwhile
+            found += map(int, Path(task.path, "children").read_bytes().split())
     return found
 
 
@@ -78,13 +77,11 @@ def _command(pid: int) -> str:
 def _descriptors() -> set[str]:
     """Sockets, pipes and the like; files of the interpreter and of pytest come and go by themselves."""
     found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            target = str(entry.readlink())
-        except OSError:
-            continue
-        if target.startswith(("socket:", "pipe:", "anon_inode:[event", "anon_inode:[pidfd")):
-            found.add(f"descriptor {target}")
+    for entry in os.scandir("/proc/self/fd"):
+        with suppress(OSError):
+            target = os.readlink(entry.path)  # noqa: PTH115  twice per test, and pathlib takes three times as long
+            if target.startswith(("socket:", "pipe:", "anon_inode:[event", "anon_inode:[pidfd")):
+                found.add(f"descriptor {target}")
     return found
 
 

@@ -43,7 +43,8 @@ def test_every_piece_is_turned_back_by_itself(parts: list[str]) -> None:
 
 @pytest.mark.parametrize("escaped", [True, False])
 def test_every_code_point_at_once_is_turned_back(escaped: bool) -> None:
-    everything = "".join(map(chr, range(0x110000)))
+    above = range(0x10000, 0x110000, 257)  # pairs with every first half, and with many a second one
+    everything = "".join(map(chr, [*range(0x10000), *above]))
     written = json.dumps(everything, ensure_ascii=escaped).encode("utf-8", "replace")
     data = written[:-1] + rb"\udead" + b'"'
     veiled = veil(data)

@@ -318,7 +318,7 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def created_by(cli: str) -> Iterator[Callable[[list[str]], list[tuple[str, bytes]]]]:
     """Runs the real CLI against the fake engine and gives the requests to create a container."""
     engine = _FakeEngine()
