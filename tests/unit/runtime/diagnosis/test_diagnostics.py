@@ -24,6 +24,7 @@ from metamcp.runtime.labels import Identity
 ME = Identity("unit", "now")
 CLI = (sys.executable,)  # has --version, too
 DEADLINE = 1.0
+SLACK = 3.0  # of a busy machine; what is tested would wait for ever
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_engine_that_never_answers_is_given_up_in_time(never_answers: None, host
     found, seconds = checked(host)
     assert found["accessible"] is False
     assert "does not answer" in found["hint"]
-    assert seconds < DEADLINE + 0.5
+    assert seconds < DEADLINE + SLACK
     threads_end("docker-check")
 
 
@@ -121,7 +122,7 @@ def test_tcp_host_that_never_answers_is_given_up_in_time() -> None:
         found, seconds = checked(f"tcp://127.0.0.1:{server.getsockname()[1]}")
         threads_end("docker-check")
     assert found["accessible"] is False
-    assert seconds < DEADLINE + 0.5
+    assert seconds < DEADLINE + SLACK
 
 
 def test_tcp_host_that_refuses_is_told_with_a_hint() -> None:
@@ -145,7 +146,7 @@ def test_engine_that_trickles_bytes_is_given_up_in_time(listener: socket.socket,
         done.set()
         threads_end("docker-check")
     assert "no answer within" in found["error"]
-    assert seconds < DEADLINE + 0.5
+    assert seconds < DEADLINE + SLACK
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'"x"', b""])

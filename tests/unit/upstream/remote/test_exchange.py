@@ -146,7 +146,7 @@ def test_stream_that_falls_silent_is_told_with_its_last_id(house: House) -> None
         line.closed()
 
     with loopback(handle) as server:
-        ear, _ = house.ask(server.url, silence=0.05)
+        ear, _ = house.ask(server.url, silence=0.5)
         ear.next()
         over = ear.next()
         assert (over.trouble, over.last_id) == ("silent", "9")
