@@ -42,7 +42,7 @@ def server_names(document: Mapping[str, Any]) -> tuple[str, ...]:
 def shadowed_rules(allowlist: Allowlist) -> Iterator[Problem]:
     """A rule that pins or widens but is never reached, because an earlier one matches the same images."""
     for index, rule in enumerate(allowlist.rules):
-        if rule.digest is None and rule.allow == ImageRule("*").allow:
+        if replace(rule, pattern="*") == ImageRule("*"):
             continue
         at = next((at for at, other in enumerate(allowlist.rules[:index]) if _hides(other, rule)), None)
         if at is not None:

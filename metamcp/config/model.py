@@ -56,6 +56,7 @@ class ServerSpec:
     max_instances: int | None = None  # None: MOST_INSTANCES, but one for all of isolation "shared"
     idle_seconds: float = 300.0
     network: Network = "egress"
+    user: str = ""  # of the container: USER[:GROUP]; "" leaves it to the image
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     era: Era = "auto"
@@ -122,6 +123,7 @@ class ImageRule:
     pattern: str
     digest: str | None = None
     allow: Allowance = Allowance()
+    user: str = ""  # every container of the image runs as this USER[:GROUP]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ _TOOL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_USER_NAME = r"(?:[0-9]{1,10}|[A-Za-z_][A-Za-z0-9_.-]{0,31})"
+_USER = re.compile(rf"{_USER_NAME}(?::{_USER_NAME})?")
 _CAPABILITY = re.compile(r"(?:CAP_)?[A-Z][A-Z_]*")
 _TEMPLATE = re.compile(r"\$\{[^}]*\}")
 
@@ -78,6 +80,10 @@ def absolute_path(text: str) -> str | None:
 
 def device_path(text: str) -> str | None:
     return None if text.startswith("/dev/") and len(text) > 5 and ".." not in text else "must be a path below /dev/"
+
+
+def container_user(text: str) -> str | None:
+    return None if _USER.fullmatch(text) else 'must be USER or USER:GROUP, by number or name, such as "65534:65534"'
 
 
 def capability(text: str) -> str | None:

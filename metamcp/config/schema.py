@@ -79,6 +79,7 @@ class ServerSchema(Strict):
     max_instances = Number(1, 1000, whole=True, data_key="maxInstances")
     idle_seconds = Number(0.001, WEEK, data_key="idleSeconds")
     network = Choice(("none", "internal", "egress"))
+    user = Text(check=names.container_user)
     limits = Record(LimitsSchema)
     timeouts = Record(TimeoutsSchema)
     era = Choice(("auto", "legacy", "modern"))
@@ -158,6 +159,7 @@ class ImageSchema(Strict):
     image = Text(required=True, check=pattern_problem)
     digest = Text(check=lambda text: None if is_digest(text) else "must be sha256: and 64 hexadecimal digits")
     allow = Record(AllowanceSchema)
+    user = Text(check=names.container_user)
 
     @validates_schema
     def digest_belongs_to_one_image(self, data: Mapping[str, Any], **_: Any) -> None:

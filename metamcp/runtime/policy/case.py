@@ -48,6 +48,12 @@ class Case:
     bind_roots: Sequence[str]
     realpath: Callable[[str], str]
     host_gateway: bool
+    forced_user: str = ""  # by the image's rule
+
+    @property
+    def user(self) -> str:
+        """Configured for the image, or else for the server."""
+        return self.forced_user or self.spec.user
 
 
 @dataclass(frozen=True, slots=True)

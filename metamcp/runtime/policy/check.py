@@ -19,25 +19,24 @@ from metamcp.runtime.policy.limits import DEFAULT_SHM, ULIMITS, cpus_limit
 
 _EXACTLY: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "interactive": ("true",), "rm": ("true",), "init": ("true",), "cap-drop": ("ALL",), "log-driver": ("none",),
+    "no-healthcheck": ("true",),
     "security-opt": ("no-new-privileges",),
 })  # fmt: skip
 
 _FREE = frozenset({
     "add-host", "cpuset-cpus", "dns", "dns-option", "dns-search", "domainname", "entrypoint", "env", "expose",
-    "group-add", "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
-    "health-timeout", "hostname", "no-healthcheck", "platform", "quiet", "stop-signal", "stop-timeout", "workdir",
+    "hostname", "platform", "quiet", "stop-signal", "workdir",
 })  # fmt: skip
 
 _CHECKED = frozenset({
-    "cap-add", "cgroupns", "cpus", "device", "ipc", "memory", "memory-swap", "mount", "network", "pids-limit", "pull",
-    "read-only", "shm-size", "tmpfs", "ulimit", "volume",
+    "cap-add", "cgroupns", "cpus", "device", "group-add", "ipc", "memory", "memory-swap", "mount", "network",
+    "pids-limit", "pull", "read-only", "shm-size", "tmpfs", "ulimit", "user", "volume",
 })  # fmt: skip
 
 _WIDENED: Mapping[str, Callable[[Allowance], bool]] = MappingProxyType({
     "gpus": lambda allow: allow.gpus,
     "publish": lambda allow: allow.ports,
     "publish-all": lambda allow: allow.ports,
-    "user": lambda allow: allow.user,
     "network-alias": lambda allow: allow.network,
     "ip": lambda allow: allow.network,
     "ip6": lambda allow: allow.network,
@@ -65,6 +64,7 @@ def obeys(
         and _networks(run, spec, allow, host_gateway)
         and _mounts(run, spec, allow, roots, realpath)
         and _chosen(run, allow)
+        and _somebody(run, spec, rule)
     )
 
 
@@ -79,14 +79,16 @@ def _limited(run: DockerRun, spec: ServerSpec, allow: Allowance) -> bool:
         return False
     memory, cpus, pids = (values[0] for values in limits)
     shm = all(0 < int(size) <= max(DEFAULT_SHM, allow.shm_size or 0) for size in run.values("shm-size"))
-    named = {value.partition("=")[0] for value in run.values("ulimit")}
+    ulimits = dict(value.split("=") for value in run.values("ulimit"))
     return (
         run.values("memory-swap") == (memory,)
         and 0 < int(memory) <= spec.limits.memory
         and 0 < float(cpus) <= float(cpus_limit(spec.limits))
         and 0 < int(pids) <= spec.limits.pids
         and shm
-        and "core" in named <= ULIMITS
+        and set(ulimits) <= ULIMITS
+        and ulimits.get("core") == "0"
+        and all(0 <= int(number) <= 65536 for number in ulimits.get("nofile", "-1").split(":"))
     )
 
 
@@ -99,8 +101,8 @@ def _networks(run: DockerRun, spec: ServerSpec, allow: Allowance, host_gateway: 
         return False
     if "host" in joined or not all(re.fullmatch(r"[\w.-]+", name, re.ASCII) for name in joined):
         return False
-    knows_host = any(value.startswith(HOST_GATEWAY) for value in run.values("add-host"))
-    return knows_host or not host_gateway or joined == {"none"}
+    named = [value for value in run.values("add-host") if value.lower().startswith(HOST_GATEWAY)]
+    return named == [f"{HOST_GATEWAY}:host-gateway"] or not host_gateway or joined == {"none"}
 
 
 def _mounts(
@@ -118,6 +120,15 @@ def _mounts(
         and all(0 < int(size) <= spec.limits.memory for size in sizes)
         and (run.flag("read-only") or allow.writable)
     )
+
+
+def _somebody(run: DockerRun, spec: ServerSpec, rule: ImageRule) -> bool:
+    """Who the server is in its container."""
+    wanted = rule.user or (spec.user if rule.allow.user else "")
+    groups = {name.lower() for name in run.values("group-add")}
+    if groups & {"0", "root", "docker", "podman", "disk", "keep-groups"}:
+        return False
+    return run.values("user") == (wanted,) if wanted else rule.allow.user or not run.values("user")
 
 
 def _options(tmpfs: str) -> list[str]:

@@ -36,7 +36,8 @@ def decide(
     ``rule`` is the allowlist's match for the image; None means that no rule matched. ``realpath`` resolves
     symlinks as the engine's machine would. Raises RefusedByPolicy (``data.rule``, ``data.advice``).
     """
-    case = Case(spec, rule.allow if rule else Allowance(), bind_roots, realpath, host_gateway)
+    allow, user = (rule.allow, rule.user) if rule else (Allowance(), "")
+    case = Case(spec, allow, bind_roots, realpath, host_gateway, user)
     _refuse_outright(case, run, rule)
     rewrites = host_gateway and not network.is_cut_off(network.final_networks(case, run))
     judged = joined(_parts(case, run, rewrites))

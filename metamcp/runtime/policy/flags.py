@@ -16,10 +16,11 @@ from metamcp.runtime.policy.case import WIDEN, Case, Part, Step, effective, join
 
 # They shape what happens inside the container, or only restrict it.
 KEPT = frozenset({
-    "cpuset-cpus", "dns", "dns-option", "dns-search", "domainname", "entrypoint", "expose", "group-add",
-    "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
-    "health-timeout", "hostname", "no-healthcheck", "platform", "quiet", "stop-signal", "stop-timeout", "workdir",
+    "cpuset-cpus", "dns", "dns-option", "dns-search", "domainname", "entrypoint", "expose", "hostname", "platform",
+    "quiet", "stop-signal", "workdir",
 })  # fmt: skip
+
+_HEALTH = ("no-healthcheck", "nobody reads the health of a container; the gateway asks the server itself")
 
 DROPPED: Mapping[str, tuple[str, str]] = MappingProxyType({
     "tty": ("no-tty", "a terminal would break the framing of JSON-RPC"),
@@ -33,6 +34,13 @@ DROPPED: Mapping[str, tuple[str, str]] = MappingProxyType({
     "memory-reservation": ("memory-limit", "the memory limit itself applies"),
     "memory-swappiness": ("memory-limit", "there is no swap"),
     "kernel-memory": ("memory-limit", "the memory limit includes it, and engines no longer know it"),
+    "stop-timeout": ("stop-is-ours", "the gateway stops its servers itself; an engine that ends must not wait for one"),
+    "health-cmd": _HEALTH,
+    "health-interval": _HEALTH,
+    "health-retries": _HEALTH,
+    "health-start-interval": _HEALTH,
+    "health-start-period": _HEALTH,
+    "health-timeout": _HEALTH,
 })  # fmt: skip
 
 _FILE = "it reads or writes the gateway's own files; write the values into the configuration"
@@ -79,7 +87,6 @@ _ALLOWED_BY: Mapping[str, tuple[str, Callable[[Allowance], bool], str]] = Mappin
     "publish": ("publish", lambda allow: allow.ports, "a server over stdio needs no port of the host"),
     "publish-all": ("publish", lambda allow: allow.ports, "a server over stdio needs no port of the host"),
     "gpus": ("gpus", lambda allow: allow.gpus, "it opens devices of the host"),
-    "user": ("user", lambda allow: allow.user, "this image has to run as its own user"),
 })  # fmt: skip
 
 # Flags with harmless values beside dangerous ones: the values that are kept, the rule, why not the others.
@@ -120,8 +127,7 @@ def _judge_allowance(case: Case, name: str, values: tuple[str, ...], steps: tupl
     rule, allows, why = _ALLOWED_BY[name]
     if not allows(case.allow):
         refuse(case, rule, f"--{name} is refused: {why}", f"remove it, or {WIDEN}")
-    kept = () if name == "user" else (Step("kept", f"--{name}", rule, "the allowlist allows it for this image"),)
-    return part(name, values, *steps, *kept)
+    return part(name, values, *steps, Step("kept", f"--{name}", rule, "the allowlist allows it for this image"))
 
 
 def _judge_choice(case: Case, name: str, values: tuple[str, ...], steps: tuple[Step, ...]) -> Part:

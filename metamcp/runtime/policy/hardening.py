@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from metamcp.runtime.command.grammar import DockerRun
-from metamcp.runtime.policy.case import WIDEN, Case, Part, Step, joined, part, refuse
+from metamcp.runtime.policy.case import WIDEN, Action, Case, Part, Step, effective, joined, part, refuse
 
 FORCED_ON = {
     "interactive": "MCP over stdio needs an open stdin",
     "rm": "nothing may be left behind",
     "init": "signals have to reach the server, and zombies have to be reaped",
+    "no-healthcheck": "the engine would start a program of the image as often as the image says, for nobody",
 }
 
-OWNED = frozenset({*FORCED_ON, "cap-add", "cap-drop", "security-opt", "log-driver"})
+OWNED = frozenset({*FORCED_ON, "cap-add", "cap-drop", "security-opt", "log-driver", "user", "group-add"})
+
+# Groups that own something of the host's; podman takes "keep-groups" for all groups of whoever starts it.
+_HOST_GROUPS = frozenset({
+    "0", "adm", "disk", "docker", "keep-groups", "kmem", "libvirt", "lxd", "podman", "root", "shadow", "sudo", "wheel",
+})  # fmt: skip
 
 NO_NEW_PRIVILEGES = "no-new-privileges"
 
@@ -22,7 +28,8 @@ def rule_hardening(case: Case, run: DockerRun) -> Part:
         _fixed(run, "cap-drop", "ALL", "capabilities", "a server needs no capability by default"),
         _fixed(run, "log-driver", "none", "log-driver", "the gateway reads stdout itself; no disk fills up"),
     )
-    return joined((*switches, *fixed, _capabilities(case, run), _security(case, run)))
+    own = (_capabilities(case, run), _security(case, run), _user(case, run), _groups(case, run))
+    return joined((*switches, *fixed, *own))
 
 
 def capability(name: str) -> str:
@@ -56,6 +63,28 @@ def _capabilities(case: Case, run: DockerRun) -> Part:
             refuse(case, "capabilities", f"--cap-add={name} is refused", f"remove it, or {WIDEN} (capAdd)")
     steps = (Step("kept", "--cap-add", "capabilities", "the allowlist allows it for this image"),) if wanted else ()
     return part("cap-add", wanted, *steps)
+
+
+def _user(case: Case, run: DockerRun) -> Part:
+    """By the image's rule, else by the server's key, else by the arguments; without any, the image's own."""
+    values, steps = effective(run, "user")
+    if not case.allow.user and (values or case.user) and not case.forced_user:
+        text = "--user is refused: this image has to run as its own user"
+        refuse(case, "user", text, f"remove it, or {WIDEN}")
+    if case.user:
+        action: Action = "rewritten" if values not in ((), (case.user,)) else "added"
+        note = f"{case.user}: configured for the image or the server"
+        return part("user", (case.user,), Step(action, "--user", "user", note))
+    return part("user", values, *steps)
+
+
+def _groups(case: Case, run: DockerRun) -> Part:
+    groups = run.values("group-add")
+    for name in groups:
+        if name.lower() in _HOST_GROUPS or (name.isdecimal() and not int(name)):
+            advice = "remove it, or name the number of the group that owns the mounted data"
+            refuse(case, "group-add", f"--group-add={name} is refused: it is a group of the host's", advice)
+    return part("group-add", groups)
 
 
 def _security(case: Case, run: DockerRun) -> Part:

@@ -16,6 +16,10 @@ OWNED = frozenset({"memory", "memory-swap", "cpus", "pids-limit", "shm-size", "u
 # Everything else of setrlimit(2) reaches beyond the container (real-time priority, locked memory, queues).
 ULIMITS = frozenset({"core", "cpu", "data", "fsize", "nofile", "nproc", "stack"})
 
+MOST_FILES = 65536
+"""Open files of a process, where nothing lower is written. Engines started by systemd would give a million: programs
+that close every possible descriptor before they start another one then take seconds for it."""
+
 DEFAULT_SHM = 64 * 1024 * 1024  # bytes; the engine's own default
 
 # go-units, RAMInBytes: binary units whatever the spelling.
@@ -93,10 +97,24 @@ def _ulimits(case: Case, run: DockerRun) -> Part:
         if match is None or match[1] not in ULIMITS:
             refuse(case, "ulimit", f"--ulimit={value} is refused", f"use one of {', '.join(sorted(ULIMITS))}")
         chosen[match[1]] = value
-    if "core" in chosen:
-        return part("ulimit", chosen.values())
-    added = Step("added", "--ulimit", "no-core-dumps", "core=0: a core dump would leave the container")
-    return part("ulimit", (*chosen.values(), "core=0"), added)
+    files, cores = _files(chosen.pop("nofile", None)), _no_core(chosen.pop("core", None))
+    return part("ulimit", chosen.values()) + files + cores
+
+
+def _files(own: str | None) -> Part:
+    numbers = [int(number) for number in own.partition("=")[2].split(":")] if own else []
+    if own and all(0 <= number <= MOST_FILES for number in numbers):
+        return part("ulimit", (own,))
+    note = f"at most {MOST_FILES} open files"
+    return part("ulimit", (f"nofile={MOST_FILES}",), Step("rewritten" if own else "added", "--ulimit", "nofile", note))
+
+
+def _no_core(own: str | None) -> Part:
+    """The kernel hands a core dump to a program of the host (core(5)), whatever process it is of."""
+    if own in ("core=0", "core=0:0"):
+        return part("ulimit", ("core=0",))
+    note = "core=0: a core dump would leave the container"
+    return part("ulimit", ("core=0",), Step("rewritten" if own else "added", "--ulimit", "no-core-dumps", note))
 
 
 def _size(text: str) -> Decimal | None:

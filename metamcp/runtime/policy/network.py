@@ -77,9 +77,15 @@ def _identity(case: Case, run: DockerRun, networks: Part) -> Part:
 
 
 def _hosts(case: Case, run: DockerRun, cut_off: bool) -> Part:
-    own = run.values("add-host")
-    known = {re.split("[:=]", value, maxsplit=1)[0] for value in own}
-    if cut_off or not case.host_gateway or HOST_GATEWAY in known:
-        return part("add-host", own)
-    added = Step("added", "--add-host", "host-gateway", f"{HOST_GATEWAY} names the engine's machine")
-    return part("add-host", (*own, f"{HOST_GATEWAY}:host-gateway"), added)
+    """What pointed at localhost, keys and passwords with it, goes to ``host.docker.internal``: that stays the engine's
+    machine, whatever is written."""
+    written = run.values("add-host")
+    if cut_off or not case.host_gateway:
+        return part("add-host", written)
+    ours = f"{HOST_GATEWAY}:host-gateway"
+    own = tuple(value for value in written if re.split("[:=]", value, maxsplit=1)[0].lower() != HOST_GATEWAY)
+    if len(own) < len(written) and ours in written:
+        return part("add-host", (*own, ours))
+    action: Action = "added" if own == written else "rewritten"
+    step = Step(action, "--add-host", "host-gateway", f"{HOST_GATEWAY} names the engine's machine")
+    return part("add-host", (*own, ours), step)

@@ -101,8 +101,9 @@ def test_env_of_the_server_is_pointed_away_from_localhost_where_the_policy_says_
 
 @pytest.mark.parametrize(
     "name",
-    ["PATH", "HOME", "HTTP_PROXY", "https_proxy", "NO_PROXY", "SSL_CERT_FILE", "TMPDIR", "XDG_CONFIG_HOME", "LANG",
-     "GOGC"],
+    ["PATH", "HOME", "BASH_ENV", "PYTHONPATH", "NODE_OPTIONS", "HTTP_PROXY", "https_proxy", "NO_PROXY", "SSL_CERT_FILE",
+     "TMPDIR", "XDG_CONFIG_HOME",
+     "LANG", "GOGC"],
 )  # fmt: skip
 def test_public_name_goes_on_argv_and_leaves_the_cli_alone(name: str) -> None:
     for result in (launched(env={name: "http://p:1"}), launched(f"--env={name}=http://p:1")):

@@ -76,14 +76,16 @@ def refusal(*args: str, **setting: Any) -> RefusedByPolicy:
 def test_seed_configuration_runs_hardened() -> None:
     decision = judge(["run", "-i", "my-mcp-image:latest"])
     assert emit(decision.run) == [
-        "docker", "run", "--interactive", "--rm", "--init", "--cap-drop=ALL", "--log-driver=none",
-        "--security-opt=no-new-privileges", "--memory=536870912", "--memory-swap=536870912", "--cpus=1",
-        "--pids-limit=256", "--ulimit=core=0", "--read-only", "--tmpfs=/tmp:size=67108864",
+        "docker", "run", "--interactive", "--rm", "--init", "--no-healthcheck", "--cap-drop=ALL",
+        "--log-driver=none", "--security-opt=no-new-privileges", "--memory=536870912", "--memory-swap=536870912",
+        "--cpus=1", "--pids-limit=256", "--ulimit=nofile=65536", "--ulimit=core=0", "--read-only",
+        "--tmpfs=/tmp:size=67108864",
         "--add-host=host.docker.internal:host-gateway", "my-mcp-image:latest",
     ]  # fmt: skip
     assert {step.action for step in decision.steps} == {"added"}
     added = {step.flag for step in decision.steps}
     assert added == {word.partition("=")[0] for word in emit(decision.run)[3:-1]}
+    assert sum(flag == "--ulimit" for flag in (step.flag for step in decision.steps)) == 2
 
 
 def test_image_without_a_rule_is_refused() -> None:
@@ -101,6 +103,12 @@ DANGEROUS = [
     ("--privileged=false --privileged", "privileged"),
     ("--use-api-socket", "api-socket"),
     ("--use-api-socket=true", "api-socket"),
+    ("--use-api-socket=false --use-api-socket=1", "api-socket"),
+    ("--privileged=TRUE", "privileged"),
+    ("-it --privileged", "privileged"),
+    ("--cap-add all", "capabilities"),
+    ("--cap-add=CAP_ALL", "capabilities"),
+    ("--cap-drop= --cap-add=setuid", "capabilities"),
     ("--cap-add=ALL", "capabilities"),
     ("--cap-add SYS_ADMIN", "capabilities"),
     ("--cap-add cap_sys_ptrace", "capabilities"),
@@ -122,6 +130,13 @@ DANGEROUS = [
     ("--uts=host", "host-namespace"),
     ("--userns host", "host-namespace"),
     ("--cgroupns=host", "host-namespace"),
+    ("--cgroupns host", "host-namespace"),
+    ("--cgroupns=private --cgroupns=host", "host-namespace"),
+    ("--uts host", "host-namespace"),
+    ("--userns=keep-id", "host-namespace"),
+    ("--userns=auto:size=65536", "host-namespace"),
+    ("--pid=private", "host-namespace"),
+    ("--ipc=ns:/proc/1/ns/ipc", "host-namespace"),
     ("--net=host", "network-host"),
     ("--net host", "network-host"),
     ("--network host", "network-host"),
@@ -131,6 +146,12 @@ DANGEROUS = [
     ("--network=ns:/proc/1/ns/net", "network-host"),
     ("--network=name=host", "network"),
     ("--network name=host,alias=x", "network"),
+    ("--network=container:metamcp-x", "network-host"),
+    ("--net container:", "network-host"),
+    ("--net=bridge --net=host", "network-host"),
+    ("--network=slirp4netns:allow_host_loopback=true", "network"),
+    ("--network=pasta", "network"),
+    ("--network=private", "network"),
     ("--network=postgres_default", "network"),
     ("--network=", "network"),
     ("--network-alias=db", "network-identity"),
@@ -140,6 +161,16 @@ DANGEROUS = [
     ("--link other", "link"),
     ("--volumes-from other", "volumes-from"),
     ("--volume-driver=nfs", "volume-driver"),
+    ("--volume-driver local", "volume-driver"),
+    ("--security-opt seccomp:unconfined", "security-opt"),
+    ("--security-opt=seccomp=", "security-opt"),
+    ("--security-opt=", "security-opt"),
+    ("--security-opt=label=type:spc_t", "security-opt"),
+    ("--security-opt=writable-cgroups=true", "security-opt"),
+    ("--security-opt=unmask=ALL", "security-opt"),
+    ("--security-opt=mask=/x", "security-opt"),
+    ("--security-opt=proc-opts=hidepid=0", "security-opt"),
+    ("--security-opt=credentialspec=file://x", "security-opt"),
     ("--security-opt seccomp=unconfined", "security-opt"),
     ("--security-opt=apparmor:unconfined", "security-opt"),
     ("--security-opt=label=disable", "security-opt"),
@@ -149,6 +180,10 @@ DANGEROUS = [
     ("--security-opt=no-new-privileges=false", "security-opt"),
     ("--security-opt=no-new-privileges:false", "security-opt"),
     ("--env-file .env", "host-file"),
+    ("--env-file=/proc/self/environ", "host-file"),
+    ("--env-file /dev/stdin", "host-file"),
+    ("--cidfile=/etc/cron.d/x", "host-file"),
+    ("--label-file x", "host-file"),
     ("--label-file=/etc/shadow", "host-file"),
     ("--cidfile /tmp/x", "host-file"),
     ("--restart always", "restart"),
@@ -170,6 +205,8 @@ DANGEROUS = [
     ("--cpu-rt-runtime=1", "resource-flag"),
     ("--cpu-quota=1000000", "resource-flag"),
     ("--storage-opt=size=1t", "flag-not-allowed"),
+    ("--storage-opt=overlay.mount_program=/x", "flag-not-allowed"),
+    ("--cpuset-mems=0", "flag-not-allowed"),
     ("--io-maxiops=1", "flag-not-allowed"),
     ("--disable-content-trust", "flag-not-allowed"),
     ("--help", "help"),
@@ -177,6 +214,20 @@ DANGEROUS = [
     ("--ulimit rtprio=99", "ulimit"),
     ("--ulimit=memlock=-1", "ulimit"),
     ("--ulimit=nofile", "ulimit"),
+    ("--ulimit=core=-1:x", "ulimit"),
+    ("--ulimit=NOFILE=1", "ulimit"),
+    ("--ulimit=locks=1", "ulimit"),
+    ("--ulimit nice=40", "ulimit"),
+    ("--memory=-5", "limit-syntax"),
+    ("--shm-size=-1", "limit-syntax"),
+    ("--shm-size=65m", "shm-size"),
+    ("--group-add docker", "group-add"),
+    ("--group-add=DOCKER", "group-add"),
+    ("--group-add 0", "group-add"),
+    ("--group-add=000", "group-add"),
+    ("--group-add=1000 --group-add=root", "group-add"),
+    ("--group-add keep-groups", "group-add"),
+    ("--group-add=shadow", "group-add"),
     ("--memory=lots", "limit-syntax"),
     ("--memory=", "limit-syntax"),
     ("--pids-limit=0100", "limit-syntax"),
@@ -185,6 +236,14 @@ DANGEROUS = [
     ("--env DOCKER_HOST=tcp://x", "env-name-reserved"),
     ("-eLD_PRELOAD=/x.so", "env-name-reserved"),
     ("-e docker_config=/x", "env-name-reserved"),
+    ("-e A=1 -eLD_AUDIT=/x", "env-name-reserved"),
+    ("-ieDYLD_INSERT_LIBRARIES=/x", "env-name-reserved"),
+    ("--env=CONTAINER_HOST=ssh://x", "env-name-reserved"),
+    ("--env DOCKER_TLS_VERIFY", "env-name-reserved"),
+    ("--env REGISTRY_AUTH_FILE=/x", "env-name-reserved"),
+    ("-e PODMAN_USERNS=host", "env-name-reserved"),
+    ("-e A\n--privileged=1", "env-name-invalid"),
+    ("--env=-v=/:/x", "env-name-invalid"),
     ("-e GODEBUG", "env-name-reserved"),
     ("-e *", "env-name-invalid"),
     ("-e AWS_*", "env-name-invalid"),
@@ -194,6 +253,33 @@ DANGEROUS = [
     ("-v /var/run/docker.sock:/var/run/docker.sock", "bind-socket"),
     ("-v/run/docker.sock:/x:ro", "bind-socket"),
     ("-itv/var/run/docker.sock:/x", "bind-socket"),
+    ("-itv/:/h", "bind-system-path"),
+    ("-itdv=/:/h", "bind-system-path"),
+    ("-tiv /:/h", "bind-system-path"),
+    ("-v=cache:/c --volume /:/h", "bind-system-path"),
+    ("--volume=/run:/h", "bind-system-path"),
+    ("--volume /var/run/:/h", "bind-system-path"),
+    ("-v /run/./../run:/h", "bind-system-path"),
+    ("-v /run/docker:/h", "bind-system-path"),
+    ("-v /run/user/1000/podman:/x", "bind-system-path"),
+    ("-v /run/user/1000/podman/podman.sock:/x", "bind-socket"),
+    ("-v /run/containerd/containerd.sock:/x", "bind-socket"),
+    ("-v /var/lib/docker:/x", "bind-system-path"),
+    ("-v /var/lib/containerd/x:/x", "bind-system-path"),
+    ("-v /srv/data/x:/x:exec,suid", "mount-option"),
+    ("-v /srv/data/x:/x:dev", "mount-option"),
+    ("-v /srv/data/x:/x:O", "mount-option"),
+    ("-v /srv/data/x:/x:idmap", "mount-option"),
+    ("--mount type=bind,src=/run,dst=/x", "bind-system-path"),
+    ('--mount "type=bind","src=/","dst=/x"', "bind-system-path"),
+    ('--mount "type=bind","src=/srv/data","src=/var/run","dst=/x"', "bind-system-path"),
+    ("--mount type=bind,src=/srv/data/x,dst=/x,bind-recursive=readonly", "mount-option"),
+    ("--mount type=bind,src=/srv/data/x,dst=/x,bind-nonrecursive=true", "mount-option"),
+    ("--mount type=glob,src=/srv/*,dst=/x", "mount-option"),
+    ("--mount type=devpts,dst=/x", "mount-option"),
+    ("--mount type=ramfs,dst=/x", "mount-option"),
+    ("--tmpfs /x:mode=4777,suid", "mount-option"),
+    ("--tmpfs=/sys/fs", "mount-target"),
     ("-v /./var/run//docker.sock:/x", "bind-socket"),
     ("-v /srv/data/../../var/run/docker.sock:/x", "bind-socket"),
     ("-v /srv/data/engine:/x", "bind-socket"),
@@ -281,6 +367,45 @@ def test_gateway_chooses_the_engine(written: str) -> None:
     assert refusal(*written.split(), "run", "image").data["rule"] == "global-option"
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["-H tcp://x run", "-c there run", "--config=/x container run", "-DH tcp://x run", "--context x container run"],
+)
+@pytest.mark.parametrize("program", ["docker", "podman", "/usr/bin/docker", "docker.exe"])
+def test_engine_is_chosen_before_the_verb_by_nobody_else_whatever_the_program(written: str, program: str) -> None:
+    with pytest.raises(RefusedByPolicy) as caught:
+        decide(parse(program, [*written.split(), "image"]), ServerSpec("s"), ImageRule("*"),
+               bind_roots=(), realpath=str, host_gateway=False)  # fmt: skip
+    assert caught.value.data["rule"] == "global-option"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["--uidmap=0:0:1", "--gidmap=0:0:1", "--subuidname=x", "--secret=x", "--systemd=always", "--pod=x", "--rootfs",
+     "--init-path=/x", "--env-host", "--http-proxy", "--replace", "--preserve-fds=3", "--passwd-entry=x",
+     "--hooks-dir=/x", "--conmon-pidfile=/x", "--shm-size-systemd=1", "--unsetenv-all", "--cgroup-conf=x=y"],
+)  # fmt: skip
+def test_flag_of_podman_alone_is_refused_by_its_name(written: str) -> None:
+    with pytest.raises(CommandInvalid) as caught:
+        parse("podman", ["run", written, "image"])
+    assert caught.value.data["flag"] == written.partition("=")[0]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["exec x sh", "create image", "compose run x", "build -t x .", "cp x:/a /b", "container exec x sh", "system df",
+     "image run x", "buildx bake", "context use x", "plugin install x", "run"],
+)  # fmt: skip
+def test_no_other_verb_starts_a_server(written: str) -> None:
+    with pytest.raises(CommandInvalid):
+        parse("docker", written.split())
+
+
+def test_labels_names_and_groups_of_the_gateway_cannot_be_forged() -> None:
+    forged = ["--label=metamcp.instance=other", "-l", "metamcp.generation=1", "--name=metamcp-other-1"]
+    assert run_of(*forged) == run_of()
+
+
 @pytest.mark.parametrize("flag", sorted(flag.name for flag in RUN_FLAGS))
 def test_every_flag_is_thought_about(flag: str) -> None:
     """A flag that the policy has no table for is refused, never passed on."""
@@ -366,6 +491,34 @@ def test_root_inside_a_system_path_is_an_explicit_choice() -> None:
     assert refusal("run", "-v", "/run/other:/x", "a").data["rule"] == "bind-system-path"
 
 
+@pytest.mark.parametrize(
+    ("of_rule", "of_server", "written", "runs"),
+    [
+        ("", "", "", ()),
+        ("", "", "--user=1", ("1",)),
+        ("", "65534:65534", "", ("65534:65534",)),
+        ("", "65534:65534", "--user=0", ("65534:65534",)),
+        ("1000", "65534:65534", "--user=0", ("1000",)),
+        ("1000", "", "", ("1000",)),
+    ],
+)
+def test_user_is_the_rules_then_the_servers_then_the_arguments_then_the_images(
+    of_rule: str, of_server: str, written: str, runs: tuple[str, ...]
+) -> None:
+    spec = ServerSpec("s", user=of_server)
+    rule = ImageRule("*", user=of_rule)
+    setting: dict[str, Any] = {"bind_roots": (), "realpath": lexical, "host_gateway": True}
+    decision = decide(parse("docker", ["run", *written.split(), "image"]), spec, rule, **setting)
+    assert obeys(decision.run, spec, rule, **setting)
+    assert decision.run.values("user") == runs
+    assert (("--user", "user") in rules_of(decision, "rewritten")) == (bool(written) and runs != ("1",))
+
+
+def test_server_may_not_choose_the_user_of_an_image_that_runs_as_its_own() -> None:
+    error = refusal("run", "a", spec=ServerSpec("s", user="1"), allow=Allowance(user=False))
+    assert error.data["rule"] == "user"
+
+
 def test_any_user_is_kept_by_default() -> None:
     assert run_of("-u", "1000:1000").values("user") == ("1000:1000",)
 
@@ -408,12 +561,16 @@ def test_harmless_wish_is_dropped_with_a_step(written: str, rule: str) -> None:
 
 
 def test_dropped_flags_do_not_run() -> None:
-    written = "-itd --name=mine -l a=b -a stdout --sig-proxy=false --log-opt=a=b --pull=always --restart=no --rm=false"
+    health = " --health-cmd=x --health-interval=1ms --health-retries=1 --stop-timeout=-1 "
+    written = health + "-itd --name=mine -l a=b -a stdout --sig-proxy=false --log-opt=a=b --pull=always"
+    written += " --restart=no --rm=false"
     assert run_of(*written.split()) == run_of()
 
 
 @pytest.mark.parametrize("written", ["--rm=false", "-i=false", "--init=false", "--log-driver=json-file",
-                                     "--cap-drop=NET_RAW", "--read-only=false", "--memory-swap=-1"])  # fmt: skip
+                                     "--cap-drop=NET_RAW", "--read-only=false", "--memory-swap=-1",
+                                     "--no-healthcheck=false", "--log-driver=syslog", "--ulimit=core=-1",
+                                     "--ulimit=nofile=-1", "--ulimit=nofile=1024:9999999"])  # fmt: skip
 def test_hardening_overrides_what_is_written(written: str) -> None:
     decision = judge(["run", written, "image"])
     assert sorted(decision.run.options) == sorted(run_of().options)
@@ -429,7 +586,8 @@ def test_last_value_of_a_single_flag_counts() -> None:
 @pytest.mark.parametrize(
     "written",
     ["--pull=never", "--pull=missing", "--workdir=/x", "--entrypoint=sh", "--hostname=h", "--platform=linux/arm64",
-     "--dns=1.1.1.1", "--group-add=1", "--stop-signal=SIGINT", "--no-healthcheck", "--cgroupns=private",
+     "--dns=1.1.1.1", "--group-add=1", "--stop-signal=SIGINT", "--no-healthcheck", "--ulimit=nproc=99",
+     "--cgroupns=private",
      "--ipc=none", "--add-host=a:1.2.3.4", "--ulimit=nofile=1024:2048", "--expose=1", "--env=A=b c",
      "--volume=/anonymous", "--volume=cache:/x", "--volume=cache:/x:ro,nocopy", "--volume=/srv/data/x:/x:ro",
      "--mount=type=volume,source=cache,target=/x", "--mount=type=bind,source=/srv/data,target=/x,readonly=true",
@@ -508,9 +666,10 @@ def test_limits_of_the_server_are_added() -> None:
     assert limits == [("268435456",), ("268435456",), ("0.5",), ("64",)]
 
 
-def test_own_core_limit_replaces_ours() -> None:
-    assert run_of("--ulimit=core=1").values("ulimit") == ("core=1",)
+def test_own_file_limit_counts_where_it_is_lower_and_no_core_limit_does() -> None:
+    assert run_of("--ulimit=core=1").values("ulimit") == run_of().values("ulimit")
     assert run_of("--ulimit=nofile=1", "--ulimit=nofile=2").values("ulimit") == ("nofile=2", "core=0")
+    assert run_of("--ulimit=nproc=5").values("ulimit") == ("nproc=5", "nofile=65536", "core=0")
 
 
 def test_small_shared_memory_needs_no_allowance() -> None:
@@ -556,7 +715,13 @@ def test_host_gateway_is_added_once_and_only_where_it_can_be_reached() -> None:
     ours = ("host.docker.internal:host-gateway",)
     assert run_of().values("add-host") == ours
     assert run_of("--add-host=" + ours[0]).values("add-host") == ours
-    assert run_of("--add-host=host.docker.internal=10.0.0.1").values("add-host") == ("host.docker.internal=10.0.0.1",)
+    for other in ("host.docker.internal=10.0.0.1", "host.docker.internal:6.6.6.6", "HOST.docker.internal:6.6.6.6"):
+        decision = judge(["run", f"--add-host={other}", "--add-host=a:1.2.3.4", "image"])
+        assert decision.run.values("add-host") == ("a:1.2.3.4", *ours)
+        assert ("--add-host", "host-gateway") in rules_of(decision, "rewritten")
+    assert run_of("--add-host=host.docker.internal:1.2.3.4", host_gateway=False).values("add-host") == (
+        "host.docker.internal:1.2.3.4",
+    )
     assert run_of("--network=none").values("add-host") == ()
     assert run_of(host_gateway=False).values("add-host") == ()
 
@@ -689,7 +854,8 @@ def test_dangerous_argument_never_gets_through_whatever_stands_beside_it(
     ["--privileged", "--network=host", "--volume=/etc:/x", "--volume=/srv/data/link:/x", "--cap-add=NET_RAW",
      "--security-opt=seccomp=unconfined", "--pid=host", "--mount=type=bind,source=/etc,target=/x", "--tmpfs=/x",
      "--memory=1", "--ipc=host", "--device=/dev/dri", "--user=0", "--publish=1", "--shm-size=99999999999",
-     "--ulimit=rtprio=1", "--pull=always", "--add-host=a:b"],
+     "--ulimit=rtprio=1", "--pull=always", "--ulimit=core=1", "--ulimit=nofile=999999", "--group-add=docker",
+     "--add-host=a:b"],
 )  # fmt: skip
 def test_independent_check_sees_a_slip_of_the_policy(written: str) -> None:
     rule = ImageRule("*", allow=Allowance(user=False))
