@@ -55,6 +55,7 @@ class Exit:
     stderr: tuple[str, ...] = ()
     reason: str = ""  # why we or somebody else ended it, or why it could not start; empty when it ended by itself
     oom_killed: bool = False
+    hint: str = ""  # what to change, where it was our own confinement that stopped it
 
     @property
     def last_words(self) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, ServerUnavailable
-from metamcp.runtime.child import Child, Exit, Grace
+from metamcp.runtime.child import ENGINE_REFUSED, Child, Exit, Grace
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.facts import ContainerFacts, EngineEvent
 from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.places import Caps, Place, Scope
@@ -150,7 +152,9 @@ class Supervisor:
         if child.is_container:
             self._containers[plan.container_name] = child
             self._inquest.open(plan.container_name)
-            child.explain = lambda ended, tell: self._inquest.explain(plan, ended, tell)
+            child.explain = lambda ended, tell: self._inquest.explain(
+                plan, ended, lambda found: tell(_hinted(plan, found))
+            )
 
     def _remove(self, child: Child) -> None:
         if child.plan is not None:
@@ -182,6 +186,13 @@ class Supervisor:
             self._reactor.call_soon(lambda: child.fail(ServerUnavailable(text, server=spec.name, reason=text)))
         else:
             self._reactor.call_soon(lambda: child.adopt(plan, process))
+
+
+def _hinted(plan: LaunchPlan, ended: Exit) -> Exit:
+    """Where nobody else is to blame for its end, it may have been the way we confine it."""
+    if plan.confinement is None or ended.code in (0, *ENGINE_REFUSED) or ended.reason:
+        return ended
+    return replace(ended, hint=relaxing(plan.confinement, ended.stderr, ended.code))
 
 
 def _cli_was_killed(ended: Exit | None) -> bool:

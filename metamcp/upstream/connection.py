@@ -30,6 +30,7 @@ from metamcp.protocol.jsonrpc import JsonObject, Message, NestedTooDeeply, Raw
 from metamcp.protocol.peer import Peer
 from metamcp.runtime.child import ENGINE_REFUSED, Child, Exit
 from metamcp.runtime.diagnosis.advice import advice
+from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.states import PING_EVERY, PING_SECONDS, ChildState
 from metamcp.telemetry import logs
 from metamcp.upstream.opening import Opening, SpokenEra
@@ -464,8 +465,15 @@ class UpstreamConnection:
             return []
         plan = self.child.plan
         if plan is None or not plan.container_name or ended.code not in ENGINE_REFUSED:
-            return [f"Its last words: {ended.last_words}"]
+            hint = self._relaxing(ended)
+            return [f"Its last words: {ended.last_words}", *([_sentence(hint)] if hint else [])]
         return [ended.last_words, advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))]
+
+    def _relaxing(self, ended: Exit) -> str:
+        """Also of one that we ended, because it did not get ready in time."""
+        plan = self.child.plan
+        confinement = plan.confinement if plan is not None and not ended.oom_killed else None
+        return ended.hint or (relaxing(confinement, ended.stderr) if confinement else "")
 
     def _why_gone(self, ended: Exit) -> MetaMCPError:
         name = self.spec.name
@@ -479,10 +487,15 @@ class UpstreamConnection:
             return unavailable
         stderr = "\n".join(ended.stderr)
         text = f"server {name!r} died during the call: {ended.describe()}"
+        told = "\n".join(part for part in (text, stderr.rstrip(), _sentence(ended.hint)) if part)
         return ServerDied(
-            f"{text}\n{stderr}".rstrip(), server=name, exitCode=ended.code, signal=ended.signal,
-            oomKilled=ended.oom_killed or None, stderr=stderr or None,
+            told, server=name, exitCode=ended.code, signal=ended.signal,
+            oomKilled=ended.oom_killed or None, stderr=stderr or None, advice=ended.hint or None,
         )  # fmt: skip
+
+
+def _sentence(hint: str) -> str:
+    return f"{hint[0].upper()}{hint[1:]}." if hint else ""
 
 
 def _messages(line: bytes) -> list[bytes]:

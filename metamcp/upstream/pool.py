@@ -356,7 +356,7 @@ class UpstreamPool:
             server.breaker.lived()
         server.last_exit = {
             "exitCode": ended.code, "signal": ended.signal, "oomKilled": ended.oom_killed,
-            "reason": ended.describe(), "stderr": list(ended.stderr),
+            "reason": ended.describe(), "stderr": list(ended.stderr), "advice": ended.hint or None,
         }  # fmt: skip
         server.refresh(self._reactor.clock())
 
@@ -370,7 +370,8 @@ class UpstreamPool:
             breaker.lived()
             return
         tail = f" ({ended.last_words})" if ended and ended.last_words else ""
-        reason = f"{ended.describe() if ended else 'it ended'}{tail}"
+        hint = f"; {ended.hint}" if ended and ended.hint else ""
+        reason = f"{ended.describe() if ended else 'it ended'}{tail}{hint}"
         breaker.failed(now, reason, self._jitter(), forgivable=connection.started_well)
         if breaker.refusal(now) is not None:
             event = "server-given-up" if breaker.state(now) is ServerState.FATAL else "server-backing-off"

@@ -118,6 +118,7 @@ class Resolver:
             container_name=container_name(spec.name, self.unique()),
             engine_env=self._base() | {"DOCKER_HOST": self.docker_host},
             secret_values=resolved.secrets,
+            rule=verdict.rule.pattern if verdict.rule else "",
         )
         return Effective(plan, decision, verdict)
 

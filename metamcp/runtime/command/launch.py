@@ -16,12 +16,25 @@ from metamcp.runtime.command.grammar import DockerRun, emit
 from metamcp.runtime.command.localhost import rewrite, rewrite_env
 from metamcp.runtime.policy.case import Decision
 from metamcp.runtime.policy.limits import size_in_bytes
+from metamcp.runtime.policy.network import INTERNAL
 
 MASK = "***"
 
 # Shorter values ("1", "info") protect nothing, and masking them would blacken half of a command line.
 _SHORTEST = 4
 _SHORTEST_LITERAL = 8  # of a value that nobody has called a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a container may not do, as far as its server may notice. ``rule``: the pattern that allows its image.
+    ``network``: "none" or "internal"; "" where there is a way out. ``memory`` in bytes."""
+
+    rule: str
+    read_only: bool
+    network: str
+    pids: int
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,7 @@ class LaunchPlan:
     secret_values: tuple[str, ...]
     memory: int = 0
     memory_key: str = "limits.memory"
+    confinement: Confinement | None = None
 
     def __repr__(self) -> str:
         """Safe to log: neither the environment nor a secret on argv shows."""
@@ -52,12 +66,14 @@ def plan(
     container_name: str,
     engine_env: Mapping[str, str],
     secret_values: Iterable[str],
+    rule: str = "",
 ) -> LaunchPlan:
     """Start ``decision.run`` under ``container_name``.
 
     ``resolved_env`` is ``spec.env`` after ``${}``; it wins over the arguments, and is pointed away from
     localhost as the decision says. ``secret_values`` is what ``${}`` became. ``engine_env`` is what the docker
     CLI needs itself (PATH, HOME, DOCKER_HOST …) and is never overridden.
+    ``rule``: the pattern that allows the image.
     Raises RefusedByPolicy (env-name-reserved, env-name-invalid, env-value-invalid, env-secret-on-argv).
     """
     configured = rewrite_env(resolved_env) if decision.points_localhost else resolved_env
@@ -71,8 +87,9 @@ def plan(
     memory = size_in_bytes("".join(run.values("memory"))) or 0
     memory_key = "--memory in the args" if memory < spec.limits.memory else "limits.memory"
     return LaunchPlan(
-        tuple(emit(run)), {**engine_env, **hidden}, run.image, container_name, dict(labels), secrets, memory, memory_key
-    )
+        tuple(emit(run)), {**engine_env, **hidden}, run.image, container_name, dict(labels), secrets, memory,
+        memory_key, _confinement(run, rule, memory),
+    )  # fmt: skip
 
 
 def process_plan(
@@ -94,6 +111,12 @@ def masked(argv: Iterable[str], secret_values: Iterable[str]) -> list[str]:
         return list(argv)
     pattern = re.compile("|".join(re.escape(value) for value in values))
     return [pattern.sub(MASK, word) for word in argv]
+
+
+def _confinement(run: DockerRun, rule: str, memory: int) -> Confinement:
+    networks = set(run.values("network"))
+    network = "none" if networks == {"none"} else "internal" if networks == {INTERNAL} else ""
+    return Confinement(rule, run.flag("read-only"), network, int("".join(run.values("pids-limit")) or 0), memory)
 
 
 def _also_pointed(decision: Decision, secret_values: Iterable[str]) -> list[str]:

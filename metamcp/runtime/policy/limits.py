@@ -16,9 +16,10 @@ OWNED = frozenset({"memory", "memory-swap", "cpus", "pids-limit", "shm-size", "u
 # Everything else of setrlimit(2) reaches beyond the container (real-time priority, locked memory, queues).
 ULIMITS = frozenset({"core", "cpu", "data", "fsize", "nofile", "nproc", "stack"})
 
-MOST_FILES = 65536
-"""Open files of a process, where nothing lower is written. Engines started by systemd would give a million: programs
-that close every possible descriptor before they start another one then take seconds for it."""
+DEFAULT_FILES, MOST_FILES = 4096, 65536
+"""Open files of a process: where nothing is written, and at most. Engines started by systemd would give a million:
+programs that close every possible descriptor before they start another one then take seconds for it. An engine without
+CAP_SYS_RESOURCE (rootless) cannot go above its own hard limit, and no Linux has a lower one than the default here."""
 
 DEFAULT_SHM = 64 * 1024 * 1024  # bytes; the engine's own default
 
@@ -105,8 +106,9 @@ def _files(own: str | None) -> Part:
     numbers = [int(number) for number in own.partition("=")[2].split(":")] if own else []
     if own and all(0 <= number <= MOST_FILES for number in numbers):
         return part("ulimit", (own,))
-    note = f"at most {MOST_FILES} open files"
-    return part("ulimit", (f"nofile={MOST_FILES}",), Step("rewritten" if own else "added", "--ulimit", "nofile", note))
+    most = MOST_FILES if own else DEFAULT_FILES
+    note = f"at most {most} open files"
+    return part("ulimit", (f"nofile={most}",), Step("rewritten" if own else "added", "--ulimit", "nofile", note))
 
 
 def _no_core(own: str | None) -> Part:

@@ -78,7 +78,7 @@ def test_seed_configuration_runs_hardened() -> None:
     assert emit(decision.run) == [
         "docker", "run", "--interactive", "--rm", "--init", "--no-healthcheck", "--cap-drop=ALL",
         "--log-driver=none", "--security-opt=no-new-privileges", "--memory=536870912", "--memory-swap=536870912",
-        "--cpus=1", "--pids-limit=256", "--ulimit=nofile=65536", "--ulimit=core=0", "--read-only",
+        "--cpus=1", "--pids-limit=256", "--ulimit=nofile=4096", "--ulimit=core=0", "--read-only",
         "--tmpfs=/tmp:size=67108864",
         "--add-host=host.docker.internal:host-gateway", "my-mcp-image:latest",
     ]  # fmt: skip
@@ -569,8 +569,7 @@ def test_dropped_flags_do_not_run() -> None:
 
 @pytest.mark.parametrize("written", ["--rm=false", "-i=false", "--init=false", "--log-driver=json-file",
                                      "--cap-drop=NET_RAW", "--read-only=false", "--memory-swap=-1",
-                                     "--no-healthcheck=false", "--log-driver=syslog", "--ulimit=core=-1",
-                                     "--ulimit=nofile=-1", "--ulimit=nofile=1024:9999999"])  # fmt: skip
+                                     "--no-healthcheck=false", "--log-driver=syslog", "--ulimit=core=-1"])  # fmt: skip
 def test_hardening_overrides_what_is_written(written: str) -> None:
     decision = judge(["run", written, "image"])
     assert sorted(decision.run.options) == sorted(run_of().options)
@@ -669,7 +668,9 @@ def test_limits_of_the_server_are_added() -> None:
 def test_own_file_limit_counts_where_it_is_lower_and_no_core_limit_does() -> None:
     assert run_of("--ulimit=core=1").values("ulimit") == run_of().values("ulimit")
     assert run_of("--ulimit=nofile=1", "--ulimit=nofile=2").values("ulimit") == ("nofile=2", "core=0")
-    assert run_of("--ulimit=nproc=5").values("ulimit") == ("nproc=5", "nofile=65536", "core=0")
+    for more in ("-1", "1024:9999999", "65537"):
+        assert run_of(f"--ulimit=nofile={more}").values("ulimit") == ("nofile=65536", "core=0")
+    assert run_of("--ulimit=nproc=5").values("ulimit") == ("nproc=5", "nofile=4096", "core=0")
 
 
 def test_small_shared_memory_needs_no_allowance() -> None:
