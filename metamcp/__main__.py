@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -16,15 +17,17 @@ from metamcp import __version__, supervision
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
-from metamcp.errors import ConfigInvalid, MetaMCPError
-from metamcp.factory import core
+from metamcp.errors import ConfigInvalid, EngineUnavailable, MetaMCPError
+from metamcp.factory import core, judging_images
+from metamcp.factory.remembering import image_id
 from metamcp.gateway.interface import Ask, Is
 from metamcp.link.client import LinkClient
 from metamcp.runtime.command import launch
-from metamcp.runtime.command.effective import Effective
+from metamcp.runtime.command.effective import Effective, Resolver
 from metamcp.runtime.diagnosis import diagnostics
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
+from metamcp.runtime.screening.ledger import Ledger, Report
 from metamcp.telemetry import logs
 from metamcp.upstream.remote.address import shown
 
@@ -74,9 +77,19 @@ def check_config(settings: Settings) -> None:
     for spec in config.servers.values():
         if spec.enabled:
             try:
-                core.resolve_remote(spec) if spec.url else resolver.resolve(spec)
+                _check(resolver, spec)
             except MetaMCPError as error:
                 click.echo(f"warning: server {spec.name!r} would not start: {error.text}")
+
+
+def _check(resolver: Resolver, spec: ServerSpec) -> None:
+    """Raises MetaMCPError when it would not start."""
+    if spec.url:
+        core.resolve_remote(spec)
+        return
+    verdict = resolver.resolve(spec).verdict
+    if verdict is not None and verdict.would_deny:
+        click.echo(f"warning: dry run: server {spec.name!r}: {verdict.would_deny}")
 
 
 @main.command()
@@ -92,12 +105,31 @@ def explain(settings: Settings, server: str) -> None:
     resolver = core.build_resolver(settings, loaded, Identity("explain", "explain"))
     try:
         lines = _remote_explanation(spec) if spec.url else _explanation(resolver.resolve(spec))
+        lines += [] if spec.url else _recorded(settings, spec.name, resolver.image(spec))
         click.echo("\n".join(lines))
     except MetaMCPError as error:
         click.echo(f"refused ({error.data.get('rule', 'invalid')}): {logs.redact(error.text)}")
         if advice := error.data.get("advice"):
             click.echo(f"advice: {advice}")
         sys.exit(1)
+
+
+def _recorded(settings: Settings, server: str, reference: str | None) -> list[str]:
+    """What the reference named first and what it names now, as far as the engine says it."""
+    record = Ledger(settings.state_dir).record(reference) if reference else None
+    if record is None or reference is None:
+        return []
+    engine = Engine(settings.docker_host)
+    try:
+        now = image_id(engine, reference)
+    except EngineUnavailable:
+        return [f"recorded: {record.id}"]
+    finally:
+        engine.close()
+    if now in (None, record.id):
+        return [f"recorded: {record.id}"]
+    meant = f"if that is meant: python -m metamcp images accept {server}"
+    return [f"recorded: {record.id}", f"drift: it is {now} now; {meant}"]
 
 
 def _remote_explanation(spec: ServerSpec) -> list[str]:
@@ -138,6 +170,50 @@ def reset(settings: Settings, server: str) -> None:
     if "error" in document:
         raise click.ClickException(document["error"])
     click.echo(f"server {server!r} is asked again")
+
+
+@main.group()
+def images() -> None:
+    """What is recorded of the images of servers."""
+
+
+@images.command()
+@click.argument("server")
+@_with_settings
+def accept(settings: Settings, server: str) -> None:
+    """Take the image that the tag of SERVER names now for the one that it should name."""
+    document = _ask(settings, Ask("accept-image", server))
+    if "error" in document:
+        raise click.ClickException(document["error"])
+    click.echo(f"{document['image']} is {document['id']} now (before: {document['before'] or 'nothing'})")
+
+
+@main.command()
+@click.argument("target")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@_with_settings
+def scan(settings: Settings, target: str, as_json: bool) -> None:
+    """Look into the image of the server TARGET, or into the image TARGET, now; exit 1 when that refuses it."""
+    loaded = load(settings.config_dir)
+    engine = Engine(settings.docker_host)
+    try:
+        resolver = core.build_resolver(settings, loaded, Identity("scan", "scan"))
+        report, objections = judging_images.scan(resolver, loaded.config.servers.get(target), engine, target)
+    except MetaMCPError as error:
+        raise click.ClickException(logs.redact(error.text)) from error
+    finally:
+        engine.close()
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(report) | {"objections": objections}, indent=2))
+    else:
+        click.echo("\n".join(_scan_lines(report, objections)))
+    sys.exit(1 if objections else 0)
+
+
+def _scan_lines(report: Report, objections: list[str]) -> list[str]:
+    lines = [f"{finding.severity:9} {finding.rule}: {finding.text}" for finding in report.findings]
+    lines += [f"not scanned: {report.unscanned}"] if report.unscanned else []
+    return (lines or ["nothing was found"]) + [f"refused: {text}" for text in objections]
 
 
 def _ask(settings: Settings, question: Ask) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class Gateway(Upstream):
         supervisor: Any = self.supervisor
         return Snapshot(
             "i", 0.0, self.live, self.namespaces, self.registry, self.pool, supervisor, self.catalog, self.images,
-            image_of, memory_of, float,
+            image_of, lambda _reference: None, memory_of, float,
         )  # fmt: skip
 
     def reload(

@@ -84,6 +84,7 @@ class Verdict:
     advice: str
     pinned: str = ""
     reference: ImageReference | None = None
+    would_deny: str = ""  # it is allowed only because nothing is refused at the moment (dryRun): why it would be
 
 
 def parse_reference(text: str) -> ImageReference:
@@ -137,7 +138,8 @@ def decide(allowlist: Allowlist, reference_text: str) -> Verdict:
     for index, rule in enumerate(allowlist.rules):
         if matches(rule, reference):
             return _allowed(rule, index, reference)
-    return _refused(allowlist, reference)
+    verdict = _refused(allowlist, reference)
+    return _only_told(verdict, reference) if allowlist.dry_run else verdict
 
 
 def familiar(reference: ImageReference) -> str:
@@ -168,6 +170,13 @@ def _refused(allowlist: Allowlist, reference: ImageReference) -> Verdict:
     empty = "the allowlist is empty, so no image may run"
     reason = f"no rule of the allowlist matches {reference}" if allowlist.rules else empty
     return Verdict(False, None, None, reason, advice, reference=reference)
+
+
+def _only_told(refused: Verdict, reference: ImageReference) -> Verdict:
+    """By a rule that opens nothing beyond the default policy."""
+    rule = ImageRule(str(reference), reference.digest)
+    text = f"it would be denied, because {refused.reason}; {refused.advice}"
+    return Verdict(True, rule, None, text, refused.advice, reference.pinned, reference, text)
 
 
 def _near(rule: ImageRule, reference: ImageReference) -> bool:

@@ -117,13 +117,45 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class Cosign:
+    """Whose signature an image must carry: of ``key`` (path or URI), or of ``identity`` as ``issuer`` certified it."""
+
+    key: str = ""
+    identity: str = ""
+    issuer: str = ""
+    program: str = "cosign"
+    tlog: bool = True  # the signature must be in the transparency log
+    seconds: float = 30.0
+
+
+Severity = Literal["unknown", "low", "medium", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("unknown", "low", "medium", "high", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How an image is looked into before its first use. ``command``: an external scanner, with ``{image}`` in it.
+    ``block_at``: from this severity on it does not run. ``required``: nor does it when it could not be scanned."""
+
+    command: tuple[str, ...] = ()
+    block_at: Severity | None = None
+    required: bool = False
+    seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRule:
-    """``pattern`` is as written; ``digest`` pins it (``sha256:…``)."""
+    """``pattern`` is as written; ``digest`` pins it (``sha256:…``). ``pin``: only the image that the tag named first.
+    ``dry_run``: what ``pin``, ``cosign`` and ``scan`` would refuse is only told."""
 
     pattern: str
     digest: str | None = None
     allow: Allowance = Allowance()
     user: str = ""  # every container of the image runs as this USER[:GROUP]
+    pin: bool = False
+    dry_run: bool = False
+    cosign: Cosign | None = None  # None: the allowlist's
+    scan: Scan | None = None  # None: the allowlist's
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +164,9 @@ class Allowlist:
 
     rules: tuple[ImageRule, ...] = ()
     bind_roots: tuple[str, ...] = ()
+    dry_run: bool = False  # no image is refused, only told; flags are refused all the same
+    cosign: Cosign | None = None
+    scan: Scan = Scan()
 
 
 def _fingerprint(record: Any) -> str:

@@ -18,13 +18,16 @@ from metamcp.config.images import is_digest, parse_pattern
 from metamcp.config.model import (
     MIB,
     MOST_INSTANCES,
+    SEVERITIES,
     Allowance,
     Allowlist,
+    Cosign,
     EndpointSpec,
     GatewayConfig,
     ImageRule,
     Limits,
     NamespaceSpec,
+    Scan,
     ServerSpec,
     Timeouts,
     ToolOverride,
@@ -155,11 +158,52 @@ class AllowanceSchema(Strict):
         return Allowance(**data)
 
 
+class CosignSchema(Strict):
+    key = Text()
+    identity = Text()
+    issuer = Text()
+    program = Text()
+    tlog = Flag()
+    seconds = Number(1, 3600)
+
+    @validates_schema
+    def one_signer(self, data: Mapping[str, Any], **_: Any) -> None:
+        keyless = "identity" in data and "issuer" in data
+        if ("key" in data) == ("identity" in data or "issuer" in data) or ("key" not in data and not keyless):
+            raise_all({"key": ["is needed, or identity and issuer instead of it"]})
+        if any(str(value).startswith("-") for value in data.values()):
+            raise_all({"key": ["no text here may begin with -: cosign would take it for an option"]})
+
+    @post_load
+    def build(self, data: dict[str, Any], **_: Any) -> Cosign:
+        return Cosign(**data)
+
+
+class ScanSchema(Strict):
+    command = Items(Text())
+    block_at = Choice(SEVERITIES[1:], data_key="blockAt")
+    required = Flag()
+    seconds = Number(1, 3600)
+
+    @validates_schema
+    def command_names_the_image(self, data: Mapping[str, Any], **_: Any) -> None:
+        if data.get("command") and not any("{image}" in word for word in data["command"][1:]):
+            raise_all({"command": ["must have {image} in one of its arguments: the image to scan"]})
+
+    @post_load
+    def build(self, data: dict[str, Any], **_: Any) -> Scan:
+        return Scan(**data)
+
+
 class ImageSchema(Strict):
     image = Text(required=True, check=pattern_problem)
     digest = Text(check=lambda text: None if is_digest(text) else "must be sha256: and 64 hexadecimal digits")
     allow = Record(AllowanceSchema)
     user = Text(check=names.container_user)
+    pin = Flag()
+    dry_run = Flag(data_key="dryRun")
+    cosign = Record(CosignSchema)
+    scan = Record(ScanSchema)
 
     @validates_schema
     def digest_belongs_to_one_image(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -193,10 +237,13 @@ class ImageEntry(Worded):
 class AllowlistSchema(Strict):
     images = Items(ImageEntry())
     bind_roots = Items(Text(check=names.absolute_path), data_key="bindRoots")
+    dry_run = Flag(data_key="dryRun")
+    cosign = Record(CosignSchema)
+    scan = Record(ScanSchema)
 
     @post_load
     def build(self, data: dict[str, Any], **_: Any) -> Allowlist:
-        return Allowlist(data.get("images", ()), data.get("bind_roots", ()))
+        return Allowlist(data.pop("images", ()), **data)
 
 
 def parse_servers(text: str) -> GatewayConfig:

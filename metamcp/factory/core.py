@@ -23,6 +23,7 @@ from metamcp.config.settings import Settings
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import ConfigInvalid, EngineUnavailable
 from metamcp.factory.engine_watch import Audience
+from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.interface import Gateway, Reply
@@ -47,6 +48,8 @@ from metamcp.runtime.memory import container_memory
 from metamcp.runtime.places import Caps
 from metamcp.runtime.policy.network import INTERNAL
 from metamcp.runtime.reaper import Reaper
+from metamcp.runtime.screening.admission import Admission
+from metamcp.runtime.screening.ledger import Ledger
 from metamcp.runtime.supervisor import Launcher, Supervisor
 from metamcp.runtime.teardown import Teardown
 from metamcp.runtime.watch import Watch
@@ -84,6 +87,7 @@ class Core:
     starters: Workers
     chores: Workers
     readers: Workers
+    screeners: Workers
     engine: Engine
     watch: Watch
     audience: Audience
@@ -103,7 +107,7 @@ class Core:
     def close(self) -> None:
         """After ``stop`` is done: threads and descriptors."""
         self.watch.close(_CLOSE_SECONDS)
-        for workers in (self.readers, self.starters, self.chores):
+        for workers in (self.readers, self.starters, self.chores, self.screeners):
             workers.close(_CLOSE_SECONDS)
         self.engine.close()
         self.reactor.close()
@@ -138,13 +142,25 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     _warn_of_no_effect(settings, live.loaded)
     reactor = Reactor()
     starters, chores, readers = Workers("starter", STARTERS), Workers("chore", _CHORES), Workers("reader", 1)
+    screeners = Workers("screener", 1)
     engine = Engine(settings.docker_host)
 
     def resolver() -> Resolver:
         """Of the configuration in force."""
         return build_resolver(settings, live.loaded, identity)
 
-    launch = _launcher(resolver, engine)
+    ledger = Ledger(settings.state_dir)
+    admission = build_admission(engine, ledger)
+
+    def met(server: str) -> None:
+        screeners.submit(lambda: prepare(resolver(), live, admission, server))
+        catalog.meet(server)
+
+    def changed(server: str) -> None:
+        screeners.submit(lambda: prepare(resolver(), live, admission, server))
+        catalog.image_changed(server)
+
+    launch = _launcher(resolver, engine, admission)
     teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping)
     supervisor = Supervisor(
         reactor, starters, launch, teardown, inquest, grace or Grace(),
@@ -156,7 +172,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     remembering = Remembering(reactor, chores, settings.state_dir)
     images = ImageIds(
         reactor, chores, lambda spec: resolver().image(spec), lambda reference: image_id(engine, reference),
-        servers.values(), lambda server: catalog.meet(server), lambda server: catalog.image_changed(server),
+        servers.values(), met, changed,
     )  # fmt: skip
     eras = Eras(reactor, pool, images.key, time.time, remembering.recall_eras(), remembering.eras.put)
     subscriptions = Subscriptions(lambda connection: catalog.changed(connection), pool.renew)
@@ -169,10 +185,15 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
     snapshot = Snapshot(
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
-        image_of, container_memory, _wall,
+        image_of, ledger.record, container_memory, _wall,
     )  # fmt: skip
-    operators = _operators(settings, live, identity, engine, reactor, chores, snapshot)
+    judge = judging(resolver, engine, admission)
+    operators = _operators(settings, live, identity, engine, reactor, chores, snapshot, judge)
     operators["reload"] = lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body))
+    operators["accept-image"] = accepting(
+        reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server),
+        lambda server: _reset(live, pool, catalog, server),
+    )  # fmt: skip
     operators["reset"] = lambda reply, server: answer(reply, _reset(live, pool, catalog, server))
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
@@ -187,8 +208,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )  # fmt: skip
     watch = Watch(engine, reactor, identity.instance, audience)
     core = Core(
-        reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers, engine,
-        watch, audience, lock,
+        reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
+        screeners, engine, watch, audience, lock,
     )  # fmt: skip
     _schedule(core, registry)
     return core
@@ -215,6 +236,10 @@ def _reloader(
 
 def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
     """What an operator may write already, and would be wrong to rely on (docs/configuration.md)."""
+    rules = loaded.allowlist.rules
+    dry = ["all images"] if loaded.allowlist.dry_run else [rule.pattern for rule in rules if rule.dry_run]
+    if dry:
+        _log.warning("dry-run", extra=logs.fields(images=", ".join(dry), text="images are not refused, only told"))
     unused = [f"{spec.name}.warm" for spec in loaded.config.servers.values() if spec.warm and spec.url]
     unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
     if unused:
@@ -243,11 +268,11 @@ def _retire(pool: UpstreamPool) -> Callable[[str], None]:
     return lambda server: pool.retire(server, "its image is another one", sessions=False)
 
 
-def _launcher(resolver: Callable[[], Resolver], engine: Engine) -> Launcher:
+def _launcher(resolver: Callable[[], Resolver], engine: Engine, admission: Admission) -> Launcher:
     """``resolver`` is asked anew for each start: the allowlist may have become another one."""
 
     def launch(spec: ServerSpec, session: str) -> LaunchPlan:
-        plan = resolver().launch(spec, session)
+        plan = resolver().launch(spec, session, admission.admit)
         if plan.container_name and spec.network == "internal":
             engine.ensure_internal_network(INTERNAL)
         return plan
@@ -276,6 +301,7 @@ def _operators(
     reactor: Reactor,
     chores: Workers,
     snapshot: Snapshot,
+    judge: Callable[[ServerSpec], dict[str, Any]],
 ) -> dict[str, Operator]:
     def status(reply: Reply, _argument: str) -> None:
         answer(reply, (200, snapshot.status()))
@@ -296,7 +322,7 @@ def _operators(
     def info() -> Body:
         loaded = live.loaded
         found: dict[str, Any] = overview.info(
-            engine, loaded.config, loaded.allowlist, identity, settings.runtime, image_of
+            engine, loaded.config, loaded.allowlist, identity, settings.runtime, image_of, judge
         )
         return (200, found)
 

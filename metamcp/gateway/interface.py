@@ -61,12 +61,12 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
     client: Client
 
 
-Subject = Literal["status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset"]
+Subject = Literal["status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset", "accept-image"]
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """A question or an order of an operator; the answer is JSON. ``argument``: what it is about, where that is needed.
-    The web tier asks only what has a route of its own; ``reload`` and ``reset`` have none."""
+    The web tier asks only what has a route of its own; ``reload``, ``reset`` and ``accept-image`` have none."""
 
     subject: Subject
     argument: str = ""

@@ -16,6 +16,7 @@ from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.runtime.child import Child
 from metamcp.runtime.image_ids import ImageIds
+from metamcp.runtime.screening.ledger import Record
 from metamcp.runtime.states import ServerState
 from metamcp.runtime.supervisor import Supervisor
 from metamcp.upstream.pool import ServerView, UpstreamPool
@@ -38,6 +39,7 @@ class Snapshot:
     catalog: Catalog
     images: ImageIds
     image_of: Callable[[ServerSpec], str | None]
+    recorded: Callable[[str], Record | None]  # by a complete reference
     memory_of: Callable[[str], int | None]
     wall: Callable[[float], float]
 
@@ -82,8 +84,15 @@ class Snapshot:
         return {
             "name": view.name, "state": state, "since": self.wall(view.since), "reason": reason,
             "image": self.image_of(self.live.config.servers[view.name]), "digest": self.images.id(view.name),
+            "drift": self._drift(view.name),
             "listed": self.catalog.listed(view.name), "instances": view.instances, "lastExit": view.last_exit,
         }
+
+    def _drift(self, server: str) -> str | None:
+        """The id of the image that the reference named first, where it names another one now."""
+        now, reference = self.images.id(server), self.images.reference(server)
+        record = self.recorded(reference) if reference else None
+        return record.id if record is not None and now and record.id != now else None
 
     def _child(self, child: Child) -> dict[str, Any]:
         name = child.plan.container_name if child.plan else ""

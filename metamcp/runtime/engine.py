@@ -71,6 +71,14 @@ class Engine:
             except errors.NotFound:
                 return None
 
+    def history(self, image: str) -> list[str]:
+        """The commands that its layers were made with, the newest first; empty: the engine does not have it."""
+        with self._client() as client:
+            try:
+                return [str(layer.get("CreatedBy") or "") for layer in client.history(image)]
+            except errors.NotFound:
+                return []
+
     def containers(self, labels: Mapping[str, str], all: bool = True) -> list[facts.ContainerFacts]:
         """Those that carry every one of ``labels``; ``all=False`` leaves out what does not run."""
         with self._client() as client:

@@ -54,6 +54,8 @@ class ImageFacts:
     user: str
     size: int  # bytes
     architecture: str
+    environment: tuple[str, ...] = ()  # NAME=VALUE
+    ports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ def image_facts(answer: Json) -> ImageFacts:
         user=_text(answer.get("Config") or {}, "User"),
         size=_number(answer, "Size"),
         architecture=_text(answer, "Architecture"),
+        environment=_texts(answer.get("Config") or {}, "Env"),
+        ports=tuple(sorted((answer.get("Config") or {}).get("ExposedPorts") or ())),
     )
 
 

@@ -32,6 +32,7 @@ class _Image:
     spec: ServerSpec
     asked: bool = False  # a round is over, whether or not the engine answered
     id: str | None = None
+    reference: str | None = None  # that the id is of
 
 
 class ImageIds:
@@ -67,6 +68,11 @@ class ImageIds:
         """``sha256:…``; None for what is no container, and for an image that is not there or may not run."""
         image = self._images.get(server)
         return image.id if image else None
+
+    def reference(self, server: str) -> str | None:
+        """What ``id`` was asked for."""
+        image = self._images.get(server)
+        return image.reference if image else None
 
     def watches(self, server: str) -> bool:
         """Whether it will show here that the server became another one."""
@@ -111,17 +117,17 @@ class ImageIds:
         for image in images:
             reference = self._refer(image.spec)
             if reference is None:
-                self._report(image, None)
+                self._report(image, None, None)
             elif engine.answers(reference):
-                self._report(image, engine.found[reference])
+                self._report(image, reference, engine.found[reference])
 
-    def _report(self, image: _Image, found: str | None) -> None:
-        self._reactor.call_soon(lambda: self._take(image, found))
+    def _report(self, image: _Image, reference: str | None, found: str | None) -> None:
+        self._reactor.call_soon(lambda: self._take(image, reference, found))
 
     # --- the reactor's thread --------------------------------------------------------------------------
 
-    def _take(self, image: _Image, found: str | None) -> None:
-        before, image.id = image.id, found
+    def _take(self, image: _Image, reference: str | None, found: str | None) -> None:
+        before, image.id, image.reference = image.id, found, reference
         if self._images.get(image.spec.name) is not image:
             return  # configured anew meanwhile
         if not image.asked:
@@ -136,7 +142,7 @@ class ImageIds:
         self._under_way = False
         for image in images:
             if not image.asked:
-                self._take(image, image.id)
+                self._take(image, image.reference, image.id)
         if self._again:
             self._again = False
             self._reactor.call_later(_PAUSE, self.recheck)

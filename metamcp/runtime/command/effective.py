@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from metamcp.config import images, secrets
-from metamcp.config.model import Allowlist, ImageRule, ServerSpec
+from metamcp.config.model import Allowlist, Cosign, ImageRule, Scan, ServerSpec
 from metamcp.config.secrets import ResolvedServer
 from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy, SecretMissing
 from metamcp.runtime.command import launch
@@ -23,6 +23,10 @@ from metamcp.runtime.labels import Identity, container_labels, container_name
 from metamcp.runtime.policy import decide as policy
 from metamcp.runtime.policy.decide import Decision
 from metamcp.telemetry import logs
+
+Admit = Callable[[ServerSpec, Allowlist, images.Verdict, str], str]
+"""(server, allowlist, verdict, reference) -> what the engine is given instead of the reference. Blocks. Raises
+RefusedByPolicy, EngineUnavailable."""
 
 _SHORT = 8
 _PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -45,6 +49,7 @@ class Licence:
     rule: ImageRule
     pinned: str
     bind_roots: tuple[str, ...]
+    judged_by: tuple[Cosign | None, Scan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,11 @@ class Resolver:
     read_file: Callable[[str], str] = secrets.read_secret_file
     realpath: Callable[[str], str] = os.path.realpath
 
-    def resolve(self, spec: ServerSpec, session: str = "") -> Effective:
-        """Raises SecretMissing, CommandInvalid or RefusedByPolicy; ``data.server`` names the server."""
+    def resolve(self, spec: ServerSpec, session: str = "", admit: Admit | None = None) -> Effective:
+        """``admit`` is asked before a real start. Raises SecretMissing, CommandInvalid or RefusedByPolicy, and what
+        ``admit`` raises; ``data.server`` names the server."""
         try:
-            return self._resolve(spec, session)
+            return self._resolve(spec, session, admit)
         except MetaMCPError as error:
             error.data.setdefault("server", spec.name)
             raise
@@ -77,9 +83,9 @@ class Resolver:
         except MetaMCPError:
             return None
 
-    def launch(self, spec: ServerSpec, session: str) -> LaunchPlan:
+    def launch(self, spec: ServerSpec, session: str, admit: Admit) -> LaunchPlan:
         """For the Supervisor: what to run now. The masked command goes into the log."""
-        effective = self.resolve(spec, session)
+        effective = self.resolve(spec, session, admit)
         shown = shlex.join(launch.masked(effective.plan.argv, effective.plan.secret_values))
         _log.info("starting", extra=logs.fields(server=spec.name, session=session[:_SHORT] or None, command=shown))
         return effective.plan
@@ -100,9 +106,15 @@ class Resolver:
         if verdict.rule is None or not verdict.allowed:
             return None
         mounts = run.values("volume") or run.values("mount")
-        return Licence(verdict.rule, verdict.pinned, allowlist.bind_roots if mounts else ())
+        judged_by = verdict.rule.cosign or allowlist.cosign, verdict.rule.scan or allowlist.scan
+        return Licence(verdict.rule, verdict.pinned, allowlist.bind_roots if mounts else (), judged_by)
 
-    def _resolve(self, spec: ServerSpec, session: str) -> Effective:
+    def judged(self, spec: ServerSpec, admit: Admit) -> str:
+        """Have the image of ``spec`` admitted without a start. Raises as ``resolve``."""
+        run, verdict = self._allowed(spec, secrets.resolve_server(spec, self.environ, self.read_file))
+        return admit(spec, self.allowlist, verdict, run.image)
+
+    def _resolve(self, spec: ServerSpec, session: str, admit: Admit | None) -> Effective:
         resolved = secrets.resolve_server(spec, self.environ, self.read_file)
         logs.redact.add(resolved.secrets)
         if not is_container_command(spec.command):
@@ -110,6 +122,9 @@ class Resolver:
             return Effective(plan, None, None)
         run, verdict = self._allowed(spec, resolved)
         decision = self._decide(spec, run, verdict)
+        if admit is not None:
+            image = admit(spec, self.allowlist, verdict, run.image)
+            decision = dataclasses.replace(decision, run=dataclasses.replace(decision.run, image=image))
         plan = launch.plan(
             spec,
             decision,

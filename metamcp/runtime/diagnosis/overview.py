@@ -19,8 +19,10 @@ def info(
     identity: Identity,
     runtime_name: str,
     image_of: Callable[[ServerSpec], str | None],
+    judge: Callable[[ServerSpec], dict[str, Any]] = lambda _spec: {},
 ) -> dict[str, Any]:
-    """The body of /docker-test/info. ``image_of`` reads the image reference out of a server's command, or None.
+    """The body of /docker-test/info. ``image_of`` reads the image reference out of a server's command, or None;
+    ``judge`` adds what is known of that image.
 
     Raises EngineUnavailable.
     """
@@ -31,7 +33,10 @@ def info(
         "limitsSupported": _limits_supported(facts),
         "runtime": runtime_name,
         "policy": _policy_json(config, allowlist),
-        "images": [_image_json(engine, spec, image_of(spec)) for spec in config.servers.values()],
+        "images": [
+            _image_json(engine, spec, image_of(spec)) | (judge(spec) if image_of(spec) else {})
+            for spec in config.servers.values()
+        ],
         "containers": [_container_json(item, identity) for item in mine],
     }
 
@@ -71,6 +76,9 @@ def _policy_json(config: GatewayConfig, allowlist: Allowlist) -> dict[str, Any]:
             "readOnly": True,
             "limits": dataclasses.asdict(Limits()),
         },
+        "dryRun": allowlist.dry_run,
+        "cosign": dataclasses.asdict(allowlist.cosign) if allowlist.cosign else None,
+        "scan": dataclasses.asdict(allowlist.scan),
         "bindRoots": list(allowlist.bind_roots),
         "images": [_rule_json(rule) for rule in allowlist.rules],
         "servers": {
@@ -83,7 +91,8 @@ def _policy_json(config: GatewayConfig, allowlist: Allowlist) -> dict[str, Any]:
 def _rule_json(rule: ImageRule) -> dict[str, Any]:
     default, given = dataclasses.asdict(Allowance()), dataclasses.asdict(rule.allow)
     changed = {key: value for key, value in given.items() if value != default[key]}
-    return {"pattern": rule.pattern, "digest": rule.digest, "differs": changed}
+    more = {"pin": rule.pin, "dryRun": rule.dry_run, "user": rule.user or None}
+    return {"pattern": rule.pattern, "digest": rule.digest, "differs": changed, **more}
 
 
 def _image_json(engine: Engine, spec: ServerSpec, reference: str | None) -> dict[str, Any]:

@@ -608,6 +608,6 @@ def test_states_follow_the_life_of_a_server(house: House) -> None:
 def test_the_last_exit_is_shown_with_its_reason_and_last_words(house: House) -> None:
     house.fail_to_start()
     assert house.view().last_exit == {
-        "exitCode": 1, "signal": None, "oomKilled": False,
+        "exitCode": 1, "signal": None, "oomKilled": False, "advice": None,
         "reason": "it exited with code 1", "stderr": ["no key"],
     }
