@@ -140,6 +140,7 @@ class Scan:
     command: tuple[str, ...] = ()
     block_at: Severity | None = None
     required: bool = False
+    contents: bool = False  # its files, too, from ``docker save``
     seconds: float = 300.0
 
 

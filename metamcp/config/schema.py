@@ -183,6 +183,7 @@ class ScanSchema(Strict):
     command = Items(Text())
     block_at = Choice(SEVERITIES[1:], data_key="blockAt")
     required = Flag()
+    contents = Flag()
     seconds = Number(1, 3600)
 
     @validates_schema

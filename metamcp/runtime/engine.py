@@ -79,6 +79,13 @@ class Engine:
             except errors.NotFound:
                 return []
 
+    @contextmanager
+    def saved(self, image: str) -> Iterator[Saved]:
+        """The image as ``docker save`` gives it, to be read as it comes. ``timeout`` bounds each silence; an engine
+        may be silent for long before it begins. Raises EngineUnavailable, from reading too."""
+        with self._client() as client:
+            yield Saved(client.get_image(image))
+
     def containers(self, labels: Mapping[str, str], all: bool = True) -> list[facts.ContainerFacts]:
         """Those that carry every one of ``labels``; ``all=False`` leaves out what does not run."""
         with self._client() as client:
@@ -212,6 +219,24 @@ class Engine:
     def _forget(self, stream: EventStream) -> None:
         with self._lock:
             self._streams.discard(stream)
+
+
+class Saved:
+    """A stream of chunks, to be read in other sizes."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def read(self, size: int, /) -> bytes:
+        """``size`` bytes, fewer at the end."""
+        parts, left = [self._rest], size - len(self._rest)
+        while left > 0 and (chunk := next(self._chunks, b"")):
+            parts.append(chunk)
+            left -= len(chunk)
+        whole = b"".join(parts)
+        self._rest = whole[size:]
+        return whole[:size]
 
 
 class _Client(docker.APIClient):  # type: ignore[misc]  # the SDK has no types

@@ -103,6 +103,20 @@ def test_finding_at_the_threshold_refuses_the_image(judged: Engine, tmp_path: Pa
         assert refused.returncode == 1 and "image-findings" in refused.stdout
 
 
+def test_files_of_the_image_are_looked_through_where_that_is_configured(judged: Engine, tmp_path: Path) -> None:
+    (tmp_path / "id_rsa").write_text("x")
+    (tmp_path / "Dockerfile").write_text(f"FROM {judged.image}\nCOPY id_rsa /app/id_rsa\n")
+    env = {**judged.env, "DOCKER_BUILDKIT": "0"}
+    argv = ["docker", "build", "-q", "-t", TAG, str(tmp_path)]
+    subprocess.run(argv, check=True, env=env, capture_output=True, timeout=60)
+    rule = {"image": TAG, "scan": {"contents": True, "blockAt": "high", "required": True}}
+    with running_gateway(tmp_path, {"s": server()}, images=[rule], env=judged.env, ready=False) as gateway:
+        told = command(gateway, judged, "scan", "s").stdout
+        assert "credential-files: files that hold a key or credentials: /app/id_rsa" in told
+        error = gateway.call(gateway.open_session(), "s__echo", {"text": "x"})["error"]
+        assert error["data"]["rule"] == "image-findings"
+
+
 def test_report_of_an_external_scanner_refuses_the_image(judged: Engine, tmp_path: Path) -> None:
     bad = {"id": "CVE-2026-1", "severity": "Critical", "fix": {"versions": ["2"]}}
     report = {"matches": [{"vulnerability": bad, "artifact": {"name": "x", "version": "1"}}]}

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 from metamcp.config.images import parse_reference
 from metamcp.config.model import Cosign, Scan
-from metamcp.errors import CommandInvalid
+from metamcp.errors import CommandInvalid, EngineUnavailable
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.facts import ImageFacts
-from metamcp.runtime.screening.findings import of_configuration, worst_first
+from metamcp.runtime.screening.contents import OutOfTimeError, of_contents
+from metamcp.runtime.screening.findings import Finding, of_configuration, worst_first
 from metamcp.runtime.screening.ledger import Report
 from metamcp.runtime.screening.programs import ProgramFailedError, run_program
 from metamcp.runtime.screening.vulnerabilities import read_report
@@ -36,7 +37,7 @@ class Order:
     @property
     def key(self) -> str:
         """Of the report: another image, tag, signer or scanner needs another one."""
-        asked = repr((self.tag, self.cosign, self.scan.command))
+        asked = repr((self.tag, self.cosign, self.scan.command, self.scan.contents))
         return f"{self.facts.id} {hashlib.sha256(asked.encode()).hexdigest()[:12]}"
 
     @property
@@ -55,11 +56,11 @@ def screen(engine: Engine, environ: Mapping[str, str], order: Order) -> Report:
     found = of_configuration(order.facts, order.tag, engine.history(order.facts.id), datetime.fromtimestamp(now, UTC))
     unsigned = verify(order.cosign, signed_reference(order), env) if order.cosign else ""
     unscanned = ""
-    if order.scan.command:
-        try:
-            found += read_report(_scanned(order, env))
-        except (ProgramFailedError, ValueError) as error:
-            unscanned = str(error)
+    try:
+        found += _contents(engine.docker_host, order) if order.scan.contents else []
+        found += read_report(_scanned(order, env)) if order.scan.command else []
+    except (EngineUnavailable, OutOfTimeError, ProgramFailedError, ValueError) as error:
+        unscanned = str(error)
     return Report(tuple(worst_first(found)), unsigned, unscanned, round(now, 3))
 
 
@@ -90,6 +91,13 @@ def cosign_argv(cosign: Cosign, reference: str) -> list[str]:
     ]  # fmt: skip
     log = [] if cosign.tlog else ["--insecure-ignore-tlog=true"]
     return [cosign.program, "verify", *signer, *log, "--output=json", reference]
+
+
+def _contents(docker_host: str, order: Order) -> list[Finding]:
+    """By a client with patience: an engine may write the whole archive before it sends the first byte."""
+    until = time.monotonic() + order.scan.seconds
+    with Engine(docker_host, order.scan.seconds) as engine, engine.saved(order.facts.id) as stream:
+        return of_contents(stream, lambda: time.monotonic() < until)
 
 
 def _scanned(order: Order, env: Mapping[str, str]) -> bytes:
