@@ -78,7 +78,7 @@ def _policy_json(config: GatewayConfig, allowlist: Allowlist) -> dict[str, Any]:
         },
         "dryRun": allowlist.dry_run,
         "cosign": dataclasses.asdict(allowlist.cosign) if allowlist.cosign else None,
-        "scan": dataclasses.asdict(allowlist.scan),
+        "scan": {**dataclasses.asdict(allowlist.scan), "command": list(allowlist.scan.command)},
         "bindRoots": list(allowlist.bind_roots),
         "images": [_rule_json(rule) for rule in allowlist.rules],
         "servers": {
