@@ -1,5 +1,8 @@
 """gunicorn: the web workers, and in all-in-one mode the supervisor process beside them.
 
+With METAMCP_WEB_USER all of gunicorn runs as that user, and the supervisor is kept by a process that stays root
+(metamcp/separation.py).
+
 The only file that names gevent: workers of the pywsgi class, which in our trials cost less CPU and had a far
 better 99th percentile than gunicorn's own loop on gevent (docs/decisions.md).
 """
@@ -12,13 +15,16 @@ from contextlib import suppress
 
 from gunicorn.workers.ggevent import GeventPyWSGIWorker, PyWSGIHandler, PyWSGIServer
 
+from metamcp import separation
 from metamcp.config.loader import load
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
-from metamcp.keeper import Keeper
+from metamcp.keeper import DistantKeeper, Keeper
 
 try:
     _settings = Settings.from_env(os.environ)
+    if separation.needed(_settings, os.environ):
+        separation.separate(_settings, os.environ)
 except ConfigInvalid as _error:
     print(_error.report(), file=sys.stderr)
     sys.exit(_error.exit_status)
@@ -86,6 +92,12 @@ def on_starting(server):
     server.keeper = None  # kept by gunicorn's master itself: a SIGHUP runs this file again
     if _settings.split:
         return
+    if _settings.web_user:
+        server.keeper = _distant_keeper(server.log)
+        server.keeper.start()
+        return
+    if os.geteuid() == 0:
+        server.log.warning("the web tier runs as root, as the supervisor does: set METAMCP_WEB_USER (docs/security.md)")
     try:
         load(_settings.config_dir)
     except ConfigInvalid as error:
@@ -93,6 +105,14 @@ def on_starting(server):
         sys.exit(error.exit_status)
     server.keeper = Keeper(os.environ, server.log.warning)
     server.keeper.start()
+
+
+def _distant_keeper(log):
+    def lost():
+        log.error("the keeper of the supervisor is gone; ending, to be started again")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    return DistantKeeper(int(os.environ[separation.SEPARATED]), lost)
 
 
 def on_reload(server):
@@ -103,11 +123,16 @@ def on_reload(server):
 
 def post_fork(server, worker):
     """A worker is not the keeper, and must not act as if it were."""
+    if isinstance(server.keeper, DistantKeeper):
+        server.keeper.forget()
     server.keeper = None
     signal.set_wakeup_fd(-1)
 
 
 def on_exit(server):
     """After the last worker: the supervisor drains and ends its children."""
-    if server.keeper is not None:
-        server.keeper.stop()
+    if server.keeper is None:
+        return
+    server.keeper.stop()
+    if server.keeper.lost:
+        sys.exit(1)

@@ -1,10 +1,16 @@
-"""Keeps a supervisor process running beside gunicorn's master (all-in-one mode)."""
+"""Keeps a supervisor process running beside gunicorn's master (all-in-one mode).
+
+Where both are one user, the master does it itself. Where the web tier is another user, a process of its own does it,
+which knows the environment with the secrets and does what the master says through a channel (``metamcp keep``).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +21,8 @@ PARENT_VARIABLE = "METAMCP_PARENT_PID"
 """Set for the supervisor: when the process with this id is gone, the supervisor ends too."""
 
 _STOP_SECONDS = 10.0
+_KILL_SECONDS = 5.0
+_START, _RELOAD = b"s", b"r"  # what the channel carries; its end means stop
 _RESTART_FIRST, _RESTART_MOST, _STEADY_SECONDS = 0.5, 15.0, 30.0
 
 
@@ -24,6 +32,9 @@ class Keeper:
     The master reaps unknown children by itself (``waitpid(-1)``), so the exit status may be lost to it; the end is
     seen through a pidfd all the same.
     """
+
+    lost = False
+    """It lives as long as its process (compare DistantKeeper)."""
 
     def __init__(self, environ: Mapping[str, str], log: Callable[[str], None]) -> None:
         self._environ = dict(environ) | {PARENT_VARIABLE: str(os.getpid())}
@@ -47,7 +58,7 @@ class Keeper:
             except subprocess.TimeoutExpired:
                 self._log("the supervisor did not end in time; killing it")
                 process.kill()
-                process.wait(5)
+                process.wait(_KILL_SECONDS)
         self._thread.join(1.0)
 
     def reload(self) -> None:
@@ -91,3 +102,61 @@ class Keeper:
         finally:
             os.close(descriptor)
         return process.pid
+
+
+class DistantKeeper:
+    """The master's end of the channel to the keeper, with the same methods. One thread, which sees the keeper's end;
+    ``on_lost`` is called there when nobody asked for it."""
+
+    def __init__(self, channel: int, on_lost: Callable[[], None]) -> None:
+        self._channel = socket.socket(fileno=channel)
+        self._channel.set_inheritable(False)
+        self._on_lost = on_lost
+        self._ending = threading.Event()
+        self._gone = threading.Event()
+        self.lost = False
+        """The keeper ended by itself."""
+
+    def start(self) -> None:
+        self._say(_START)
+        threading.Thread(target=self._watch, name="keeper-watch", daemon=True).start()
+
+    def reload(self) -> None:
+        """SIGHUP for the supervisor."""
+        self._say(_RELOAD)
+
+    def stop(self) -> None:
+        """Returns when supervisor and keeper are gone, after a bounded time at most."""
+        self._ending.set()
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_WR)
+        self._gone.wait(_STOP_SECONDS + 2 * _KILL_SECONDS)
+
+    def forget(self) -> None:
+        """In a worker: the channel is the master's, and must end with it."""
+        self._channel.close()
+
+    def _say(self, word: bytes) -> None:
+        with contextlib.suppress(OSError):  # it is gone, which the thread sees
+            self._channel.sendall(word)
+
+    def _watch(self) -> None:
+        with contextlib.suppress(OSError):
+            self._channel.recv(1)  # the keeper never says anything
+        self.lost = not self._ending.is_set()
+        self._gone.set()
+        if self.lost:
+            self._on_lost()
+
+
+def keep(channel: socket.socket, environ: Mapping[str, str], log: Callable[[str], None]) -> None:
+    """Do what a master says through ``channel`` until it ends; then the supervisor is ended, too."""
+    keeper: Keeper | None = None
+    while word := channel.recv(1):
+        if word == _START and keeper is None:
+            keeper = Keeper(environ, log)
+            keeper.start()
+        elif word == _RELOAD and keeper is not None:
+            keeper.reload()
+    if keeper is not None:
+        keeper.stop()

@@ -6,9 +6,11 @@ import os
 import signal
 
 from metamcp.config.settings import Settings
+from metamcp.errors import ConfigInvalid
 from metamcp.factory.core import Core, build_core
 from metamcp.keeper import PARENT_VARIABLE
 from metamcp.link.server import LinkServer
+from metamcp.separation import account
 from metamcp.telemetry import logs
 
 _STOP_SECONDS = 9.0
@@ -25,7 +27,7 @@ def run(settings: Settings) -> int:
     _take_no_reload()
     core = build_core(settings)
     link = LinkServer(core.reactor, settings.link, core.router.open)
-    link.start(0o660 if settings.split else 0o600)
+    _open_link(link, settings)
     ending = _Ending(core)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _frame: ending.begin(signal.Signals(got).name))
@@ -39,6 +41,20 @@ def run(settings: Settings) -> int:
     core.close()
     _log.info("supervisor-ended", extra=logs.fields(pid=os.getpid()))
     return 0
+
+
+def _open_link(link: LinkServer, settings: Settings) -> None:
+    """For ourselves alone, or for one group. A web tier of another user may go through the state directory to the
+    socket, and see nothing else there."""
+    group = account(settings.web_user).pw_gid if settings.web_user else -1
+    try:
+        if settings.web_user and not settings.split:
+            os.chown(settings.state_dir, -1, group)
+            settings.state_dir.chmod(0o710)
+        link.start(0o660 if settings.split or settings.web_user else 0o600, group)
+    except PermissionError as refused:
+        text = f"the group {group} of the web tier cannot be given {refused.filename}: start as root or in that group"
+        raise ConfigInvalid([("METAMCP_WEB_USER", text)]) from None
 
 
 def _take_no_reload() -> None:

@@ -161,6 +161,7 @@ def running_gateway(
     workers: int = 1,
     env: Mapping[str, str] | None = None,
     ready: bool = True,
+    python: str = sys.executable,
     **more: Any,
 ) -> Iterator[GatewayProcess]:
     """A gateway for the length of a test. On failure its log is printed by pytest, as it goes to standard output."""
@@ -170,7 +171,7 @@ def running_gateway(
     }  # fmt: skip
     with (folder / "gateway.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "wsgi:app"],
+            [python, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "wsgi:app"],
             cwd=ROOT, env={**os.environ, **own, **(env or {})}, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip

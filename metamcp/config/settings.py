@@ -23,6 +23,7 @@ VARIABLES = (
     "METAMCP_BIND",
     "WEB_CONCURRENCY",
     "METAMCP_LINK",
+    "METAMCP_WEB_USER",
     "METAMCP_ALLOWED_HOSTS",
     "METAMCP_ALLOWED_ORIGINS",
     "METAMCP_RUNTIME",
@@ -33,6 +34,18 @@ VARIABLES = (
     "DOCKER_HOST",
     "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
 )
+WEB_VARIABLES = (
+    "METAMCP_STATE_DIR",
+    "METAMCP_BIND",
+    "WEB_CONCURRENCY",
+    "METAMCP_LINK",
+    "METAMCP_WEB_USER",
+    "METAMCP_ALLOWED_HOSTS",
+    "METAMCP_ALLOWED_ORIGINS",
+    "METAMCP_LOG_LEVEL",
+    "METAMCP_LOG_FORMAT",
+)
+"""Those that the web tier reads. It gets no others where it runs as a user of its own."""
 
 RUNTIMES: tuple[Runtime, ...] = ("docker-cli", "docker-api", "podman")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -56,8 +69,9 @@ class _Wrong(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``link``: the socket between web and supervisor; ``split``: they run as separate services. Hosts are in
-    lower case, IPv6 in brackets. No ``allowed_origins``: an Origin is allowed if its host is an allowed host."""
+    """``link``: the socket between web and supervisor; ``split``: they run as separate services; ``web_user``: whom the
+    web tier runs as, empty for the same user. Hosts are in lower case, IPv6 in brackets. No ``allowed_origins``: an
+    Origin is allowed if its host is an allowed host."""
 
     config_dir: Path = Path("config")
     state_dir: Path = Path("var")
@@ -65,6 +79,7 @@ class Settings:
     workers: int = 2
     link: Path = Path("var/link.sock")
     split: bool = False
+    web_user: str = ""
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     allowed_origins: tuple[str, ...] = ()
     runtime: Runtime = "docker-cli"
@@ -110,6 +125,7 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
         workers=read("WEB_CONCURRENCY", _whole(MAX_WORKERS), usual.workers),
         link=read("METAMCP_LINK", _socket, state_dir / LINK_NAME),
         split=bool(read.text("METAMCP_LINK")),
+        web_user=read.text("METAMCP_WEB_USER"),
         allowed_hosts=read("METAMCP_ALLOWED_HOSTS", _list_of(_host), usual.allowed_hosts),
         allowed_origins=read("METAMCP_ALLOWED_ORIGINS", _list_of(_origin), usual.allowed_origins),
         runtime=read("METAMCP_RUNTIME", _one_of(RUNTIMES), usual.runtime),

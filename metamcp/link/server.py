@@ -32,10 +32,13 @@ class LinkServer:
         self._workers: set[_Worker] = set()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
-    def start(self, mode: int = 0o600) -> None:
-        """Bind and listen. The path is replaced: the caller holds the state directory's lock."""
+    def start(self, mode: int = 0o600, group: int = -1) -> None:
+        """Bind and listen; ``group`` is a group id, -1 for our own. The path is replaced: the caller holds the state
+        directory's lock."""
         self._path.unlink(missing_ok=True)
         self._socket.bind(str(self._path))
+        # Nobody can connect before we listen.
+        os.chown(self._path, -1, group)
         self._path.chmod(mode)
         self._socket.listen(_BACKLOG)
         self._socket.setblocking(False)

@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "link": {"gateway.interface", "gateway.local", "protocol", "concurrency", "telemetry", "errors"},
     "web": {"gateway.interface", "protocol", "telemetry", "errors", "config"},
 }
-TOP = {"factory", "supervision", "keeper", "__main__"}  # where everything meets
+TOP = {"factory", "supervision", "keeper", "separation", "__main__"}  # where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
 # third party -> the rooms or modules that may import it

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamcp.config.settings import LOOPBACK_HOSTS, VARIABLES, Settings
+from metamcp.config.settings import LOOPBACK_HOSTS, VARIABLES, WEB_VARIABLES, Settings
 from metamcp.errors import ConfigInvalid
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,6 +41,7 @@ def test_every_variable_arrives() -> None:
             "METAMCP_BIND": "0.0.0.0:80",
             "WEB_CONCURRENCY": "4",
             "METAMCP_LINK": "/run/link/s.sock",
+            "METAMCP_WEB_USER": "web",
             "METAMCP_ALLOWED_HOSTS": "MCP.example.com, localhost:12009,::1,[::1]:80,",
             "METAMCP_ALLOWED_ORIGINS": "https://App.example.com,http://localhost:3000",
             "METAMCP_RUNTIME": "docker-api",
@@ -58,6 +59,7 @@ def test_every_variable_arrives() -> None:
         workers=4,
         link=Path("/run/link/s.sock"),
         split=True,
+        web_user="web",
         allowed_hosts=("mcp.example.com", "localhost:12009", "[::1]", "[::1]:80"),
         allowed_origins=("https://app.example.com", "http://localhost:3000"),
         runtime="docker-api",
@@ -131,3 +133,13 @@ def test_any_environment_gives_settings_or_named_problems(environ: dict[str, str
 def test_every_variable_is_described_in_the_documentation() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert [name for name in VARIABLES if f"`{name}`" not in text] == []
+
+
+def test_web_tier_gets_no_variable_that_is_for_the_supervisor_alone() -> None:
+    """A new variable has to be put on one of the two sides."""
+    supervisors = {
+        "METAMCP_CONFIG_DIR", "METAMCP_RUNTIME", "METAMCP_MAX_INSTANCES", "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
+        "DOCKER_HOST", "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
+    }  # fmt: skip
+    assert set(VARIABLES) == {*WEB_VARIABLES, *supervisors}
+    assert not supervisors & set(WEB_VARIABLES)
