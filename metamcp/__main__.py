@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shlex
-import socket
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +13,7 @@ from typing import Any
 
 import click
 
-from metamcp import __version__, keeper, supervision
+from metamcp import __version__, supervision
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
@@ -62,16 +61,6 @@ def main() -> None:
 def supervisor(settings: Settings) -> None:
     """Run the process that owns the children and the Docker socket."""
     sys.exit(supervision.run(settings))
-
-
-@main.command(hidden=True)
-@click.argument("channel", type=int)
-@_with_settings
-def keep(_settings: Settings, channel: int) -> None:
-    """Keep a supervisor running for a web tier of another user; only the gateway itself calls this."""
-    with socket.socket(fileno=channel) as end:
-        end.set_inheritable(False)
-        keeper.keep(end, os.environ, logs.get("keeper").warning)
 
 
 @main.command("check-config")

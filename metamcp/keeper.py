@@ -1,7 +1,8 @@
 """Keeps a supervisor process running beside gunicorn's master (all-in-one mode).
 
 Where both are one user, the master does it itself. Where the web tier is another user, a process of its own does it,
-which knows the environment with the secrets and does what the master says through a channel (``metamcp keep``).
+which knows the environment with the secrets and does what the master says through a channel. It is this file as a
+program (``separation.py`` starts it), so it loads little.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+
+from metamcp.config.settings import Settings
+from metamcp.telemetry import logs
 
 PARENT_VARIABLE = "METAMCP_PARENT_PID"
 """Set for the supervisor: when the process with this id is gone, the supervisor ends too."""
@@ -160,3 +164,16 @@ def keep(channel: socket.socket, environ: Mapping[str, str], log: Callable[[str]
             keeper.reload()
     if keeper is not None:
         keeper.stop()
+
+
+def main() -> None:
+    """``python -m metamcp.keeper CHANNEL``, the descriptor of a socket whose other end the master has."""
+    settings = Settings.from_env(os.environ)
+    logs.configure(settings.log_level, settings.log_format)
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        channel.set_inheritable(False)
+        keep(channel, os.environ, logs.get("keeper").warning)
+
+
+if __name__ == "__main__":
+    main()

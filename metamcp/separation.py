@@ -78,7 +78,7 @@ def _start_keeper(environ: Mapping[str, str]) -> int:
     ours, theirs = socketpair()
     with theirs:
         subprocess.Popen(
-            [sys.executable, "-m", "metamcp", "keep", str(theirs.fileno())],
+            [sys.executable, "-m", "metamcp.keeper", str(theirs.fileno())],
             env=dict(environ), pass_fds=[theirs.fileno()], start_new_session=True,
         )  # fmt: skip
     ours.set_inheritable(True)
