@@ -38,6 +38,8 @@ timeout = 60
 keepalive = 75
 control_socket_disable = True
 loglevel = _settings.log_level.lower()
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(D)s "%(a)s"'
+"""Without the query: there HTTP+SSE has the session's id, which is as good as a key."""
 
 
 class _Handler(PyWSGIHandler):

@@ -79,7 +79,7 @@ def check_config(settings: Settings) -> None:
             try:
                 _check(resolver, spec)
             except MetaMCPError as error:
-                click.echo(f"warning: server {spec.name!r} would not start: {error.text}")
+                click.echo(f"warning: server {spec.name!r} would not start: {logs.redact(error.text)}")
 
 
 def _check(resolver: Resolver, spec: ServerSpec) -> None:
@@ -110,7 +110,7 @@ def explain(settings: Settings, server: str) -> None:
     except MetaMCPError as error:
         click.echo(f"refused ({error.data.get('rule', 'invalid')}): {logs.redact(error.text)}")
         if advice := error.data.get("advice"):
-            click.echo(f"advice: {advice}")
+            click.echo(f"advice: {logs.redact(str(advice))}")
         sys.exit(1)
 
 

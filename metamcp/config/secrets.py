@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,16 @@ ReadFile = Callable[[str], str]
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)", re.DOTALL)
 _INNER = re.compile(r"file:(?P<file>/[^\0]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
+_SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
+_SHORTEST_CALLED = 8  # "none", "true", "basic": a name that sounds so may hold what no log could do without
+_PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedServer:
-    """What a child or a remote connection really gets. ``secrets``: every substituted value, longest first, for
-    masking; never shown. Defaults are no secrets, they stand in the configuration."""
+    """What a child or a remote connection really gets. ``secrets``, longest first, for masking, never shown: every
+    substituted value, and of what stands in the configuration itself, what its name or place calls a secret."""
 
     args: tuple[str, ...]
     env: Mapping[str, str]
@@ -54,8 +57,20 @@ def resolve_server(spec: ServerSpec, environ: Mapping[str, str], read_file: Read
         headers = {name: _one_line(name, put_in(value)) for name, value in spec.headers.items()}
     except SecretMissing as missing:
         raise SecretMissing(missing.text, **{**missing.data, "server": spec.name}) from None
+    found += _called_secret({**env, **headers}) + _passwords((*args, *env.values(), url))
     secrets = sorted({value for value in found if value}, key=lambda value: (-len(value), value))
     return ResolvedServer(args, env, url, headers, tuple(secrets))
+
+
+def _called_secret(values: Mapping[str, str]) -> list[str]:
+    """Many a configuration holds its key in clear; of "Bearer x" it is x that must not be shown."""
+    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and _SECRET_NAME.search(name)]
+    return called + [last for value in called if len(last := value.rpartition(" ")[2]) >= _SHORTEST_CALLED]
+
+
+def _passwords(texts: Iterable[str]) -> list[str]:
+    """Of URLs with a user: ``postgres://me:password@host``."""
+    return [password for text in texts for password in _PASSWORD.findall(text)]
 
 
 def template_problem(text: str) -> str | None:

@@ -27,6 +27,7 @@ STDIN_LIMIT = 64 * 1024 * 1024
 _CHUNK = 65536  # the capacity of a pipe; a larger buffer would only be allocated in vain
 _READS_PER_TURN = 16  # 1 MiB: one loud child must not starve the others
 _STDERR_LINES, _STDERR_BYTES = 50, 16 * 1024
+_STDERR_LINE = 2000  # characters of one line that are kept
 ENGINE_REFUSED = (125, 126, 127)
 """Exit codes of ``docker run`` that are the engine's own: the container, or its command, could not be started."""
 
@@ -83,11 +84,16 @@ class StderrRing:
         *lines, rest = (self._rest + chunk).split(b"\n")
         self._rest = rest[-_STDERR_BYTES:]
         for line in lines[-_STDERR_LINES:]:
-            self._lines.append(line[-2000:].decode("utf-8", "replace").rstrip())
+            self._lines.append(_shown(line))
 
     def tail(self, count: int = 20) -> tuple[str, ...]:
-        lines = [*self._lines, self._rest.decode("utf-8", "replace")] if self._rest.strip() else list(self._lines)
-        return tuple(logs.redact(line) for line in lines[-count:])
+        lines = [*self._lines, _shown(self._rest)] if self._rest.strip() else list(self._lines)
+        return tuple(lines[-count:])
+
+
+def _shown(line: bytes) -> str:
+    """Masked before it is cut: half a secret is not known for one."""
+    return logs.redact(line[-_STDERR_BYTES:].decode("utf-8", "replace").rstrip())[-_STDERR_LINE:]
 
 
 class Child:

@@ -13,10 +13,12 @@ import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TextIO
+from urllib.parse import quote
 
 _ROOT = "metamcp"
 _MASK = "***"
 _MIN_SECRET = 4  # shorter values occur in ordinary words; masking them would only make lines unreadable
+_MIN_LINE = 8  # of a value with several lines, as a key is: servers print it line by line
 
 
 def get(name: str) -> logging.Logger:
@@ -37,10 +39,11 @@ class Redactor:
         self._adding = threading.Lock()  # servers start on several threads at once
 
     def add(self, values: Iterable[str]) -> None:
-        """Each value as it is, and as it looks once a line's formatter has quoted it. The longest comes first:
+        """Each value as it is, line by line, and as it looks once somebody has quoted it. The longest comes first:
         a secret that contains another one is then masked whole."""
-        found = {value for value in values if len(value) >= _MIN_SECRET}
-        found |= {json.dumps(value)[1:-1] for value in found}
+        whole = {value for value in values if len(value) >= _MIN_SECRET}
+        lines = {line.strip() for value in whole for line in value.splitlines()}
+        found = {form for part in whole | {line for line in lines if len(line) >= _MIN_LINE} for form in _forms(part)}
         with self._adding:
             self._secrets = tuple(sorted({*self._secrets, *found}, key=len, reverse=True))
 
@@ -49,6 +52,12 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, _MASK)
         return text
+
+
+def _forms(value: str) -> set[str]:
+    """As JSON, Python and a URL write it: the log's own formatter, and servers that repeat what they were given."""
+    quoted = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], quote(value, "")}
+    return quoted | {value}
 
 
 redact = Redactor()

@@ -259,7 +259,7 @@ class UpstreamConnection:
             self.server_says = {}
         if not opening.agreed(self.server_says):
             self.objection = error or b""
-            detail = logs.redact((error or result or b"").decode("utf-8", "replace")[:300])
+            detail = logs.redact((error or result or b"").decode("utf-8", "replace"))[:300]
             reason = f"its answer to {opening.method} is not valid: {detail}"
             self.child.stop(reason)
             self._tell_ready(server_unavailable(self.spec.name, "BACKOFF", f"it did not start: {reason}"))

@@ -9,7 +9,7 @@ banner                        bad-json                      early-list-changed
 huge-line BYTES [METHOD]      endless-line [METHOD]         chunked
 stderr-flood [BYTES]          slow-reader [SECONDS]         pages
 looping-pages                 wrong-id                      duplicate-answer
-raw-echo [BYTES]              starved-helper MIB
+raw-echo [BYTES]              starved-helper MIB            tells-all at-start|on-call
 
 Tools: echo, whoami, sleep, crash, big, env, record, tally, progress. ``record`` and ``tally`` count executions; with
 MISBEHAVING_RECORDS=FILE in the environment the counts are kept in that file and outlive the process. A cancelled
@@ -309,6 +309,24 @@ class StarvedHelper(Good):
         super().reply(method, message)
 
 
+class TellsAll(Good):
+    """Writes its environment to standard error, and then dies: at its start, or on a call."""
+
+    def start(self) -> None:
+        if self.options[0] == "at-start":
+            self.tell_and_die("at start")
+
+    def reply(self, method: str, message: Json) -> None:
+        if method == "tools/call":
+            self.tell_and_die("on a call")
+        super().reply(method, message)
+
+    def tell_and_die(self, when: str) -> None:
+        for name, value in os.environ.items():
+            log(f"{when} {name} is {value}, quoted {value!r}")
+        os._exit(3)
+
+
 class SlowReader(Good):
     """After the initialize answer it reads nothing for some seconds: the pipe to it fills."""
 
@@ -468,6 +486,7 @@ MODES: dict[str, type[Good]] = {
     "hang-on-call": HangOnCall,
     "slow-reader": SlowReader,
     "starved-helper": StarvedHelper,
+    "tells-all": TellsAll,
     "banner": Banner,
     "huge-line": HugeLine,
     "endless-line": EndlessLine,

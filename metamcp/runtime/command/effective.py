@@ -71,8 +71,7 @@ class Resolver:
         try:
             return self._resolve(spec, session, admit)
         except MetaMCPError as error:
-            error.data.setdefault("server", spec.name)
-            raise
+            raise _masked(error, spec.name) from None
 
     def image(self, spec: ServerSpec) -> str | None:
         """The reference that the engine is given for a container of ``spec``; None when none may be started."""
@@ -158,6 +157,12 @@ class Resolver:
 
     def _base(self) -> dict[str, str]:
         return {name: self.environ[name] for name in _PASSED_ON if name in self.environ}
+
+
+def _masked(error: MetaMCPError, server: str) -> MetaMCPError:
+    """For whoever asked, and that is a client at last: an image or a path may have come out of a variable."""
+    shown = {name: logs.redact(value) if isinstance(value, str) else value for name, value in error.data.items()}
+    return type(error)(logs.redact(error.text), **{"server": server, **shown})
 
 
 def _as_allowed(run: DockerRun, verdict: images.Verdict) -> DockerRun:

@@ -6,7 +6,6 @@ So the conversation over it (``connection.py``) and the pool need not know that 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 
 from metamcp.concurrency.reactor import Reactor, Timer
@@ -33,7 +32,6 @@ FAREWELL_SECONDS = 1.5
 LAST_SECONDS = 3.0
 """For the threads to end; one that still looks up a name or connects is left to its own deadline."""
 
-_SECRET_NAME = re.compile(r"auth|cookie|key|token|secret", re.IGNORECASE)
 _USER_AGENT = {"User-Agent": "metamcp"}
 _log = logs.get("upstream.remote")
 
@@ -127,7 +125,7 @@ class RemoteChild(Child):
             error = failed
             self._reactor.call_soon(lambda: self.die(error))
         else:
-            logs.redact.add([*found.secrets, *_secret_headers(found)])
+            logs.redact.add(found.secrets)
             self._reactor.call_soon(lambda: self._ready(found))
 
     def _ready(self, found: ResolvedServer) -> None:
@@ -157,9 +155,3 @@ def _check(spec: ServerSpec, found: ResolvedServer) -> None:
     if problem or found.url.startswith("${"):
         reason = f"its url {problem or 'is not resolved'}"
         raise RemoteRefused(f"server {spec.name!r}: {reason}", server=spec.name, reason=reason)
-
-
-def _secret_headers(found: ResolvedServer) -> list[str]:
-    """Many a configuration holds its key in clear; of "Bearer x" it is x that must not be shown."""
-    values = [value for name, value in found.headers.items() if _SECRET_NAME.search(name)]
-    return values + [value.rpartition(" ")[2] for value in values]

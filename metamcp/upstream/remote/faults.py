@@ -8,6 +8,7 @@ from metamcp.upstream.remote.address import shown
 from metamcp.upstream.remote.exchange import Over
 from metamcp.upstream.remote.message import refusal
 
+_MOST_SAID = 300
 _OWN_HEADERS = "the operator has to set or renew its headers in servers.json"
 
 
@@ -71,7 +72,7 @@ def _no_answer(server: str, url: str, over: Over) -> MetaMCPError:
 
 
 def _said(over: Over) -> str:
-    said = logs.redact(refusal(over.body))
+    said = logs.redact(refusal(over.body))[:_MOST_SAID]  # in this order: half a secret is not known for one
     return f"; it says: {said}" if said else ""
 
 

@@ -112,4 +112,4 @@ def answers(line: bytes, key: bytes) -> bool:
 def refusal(body: bytes) -> str:
     """The message of a JSON-RPC error without a usable id, as an HTTP error may carry one; empty when there is none."""
     error = bytes(_member(body, "error"))
-    return _text(_member(error, "message"))[:300]
+    return _text(_member(error, "message"))

@@ -97,7 +97,20 @@ def test_server_is_resolved_everywhere_and_its_secrets_are_known_longest_first()
     assert made.env == {"TOKEN": "token", "LEVEL": "info"}
     assert made.url == "https://h/"
     assert made.headers == {"Authorization": "Bearer k1"}
-    assert made.secrets == ("token", "k1", "h")
+    assert made.secrets == ("Bearer k1", "token", "k1", "h")
+
+
+def test_what_the_configuration_itself_calls_a_secret_is_known_as_one() -> None:
+    spec = ServerSpec(
+        "git",
+        args=("--db=postgres://me:in-args@db/x",),
+        env={"API_KEY": "literal-key", "MODE": "production", "DB": "amqp://me:pw1@h", "TOKEN": "${T:-by-default}"},
+        url="https://h/",
+        headers={"Authorization": "Bearer in-clear", "X-Trace": "everything"},
+    )
+    made = resolve_server(spec, {}, lambda path: "")
+    known = {"literal-key", "pw1", "in-args", "by-default", "Bearer in-clear", "in-clear"}
+    assert set(made.secrets) == known
 
 
 def test_missing_secret_of_a_server_carries_the_name_of_the_server() -> None:

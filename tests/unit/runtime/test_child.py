@@ -320,3 +320,12 @@ def test_a_flood_on_stderr_does_not_block_the_server(watch: Watch) -> None:
     watched = watch()
     watched.start_server("stderr-flood", "3000000")
     assert 0 < sum(map(len, watched.child.stderr.tail(1000))) < 200_000
+
+
+def test_line_is_masked_before_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the half that is left would be shown."""
+    monkeypatch.setattr(child_module.logs, "redact", child_module.logs.Redactor())
+    child_module.logs.redact.add(["canary-in-two-halves"])
+    ring = StderrRing()
+    ring.feed(b"canary-in-two-halves" + b"x" * 1990 + b"\ncanary-in-two-halves" + b"y" * 1990)
+    assert not [line for line in ring.tail() if "halves" in line]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -62,6 +63,23 @@ def test_secret_is_masked_in_the_form_that_the_line_quotes_it(
     line = written(style, alone=secret, inside=f"a {secret} b")
     assert line.count("***") == 2
     assert json.dumps(secret)[1:-1] not in line and secret not in line
+
+
+AWKWARD_FOR_ALL = 'päss "word"\\1~2'
+
+
+@pytest.mark.parametrize("quoted", [repr, json.dumps, quote, lambda text: json.dumps(text, ensure_ascii=False)])
+def test_secret_is_masked_in_the_form_that_a_server_quotes_it(quoted: Callable[[str], str]) -> None:
+    redact = logs.Redactor()
+    redact.add([AWKWARD_FOR_ALL])
+    assert redact(f"login as {quoted(AWKWARD_FOR_ALL)}").strip("'\"").endswith("***")
+
+
+def test_secret_of_several_lines_is_masked_in_each_of_them() -> None:
+    redact = logs.Redactor()
+    redact.add(["-----BEGIN-----\n  first-half\r\nsecond-half\nend"])
+    assert redact("a first-half b") == "a *** b" and redact("second-half") == "***"
+    assert redact("the end") == "the end", "a short line is no secret"
 
 
 def test_secret_that_contains_another_one_is_masked_whole() -> None:

@@ -55,6 +55,13 @@ def test_image_off_the_allowlist_is_refused_with_the_line_that_would_allow_it() 
     assert "alpine" in caught.value.data["advice"]
 
 
+def test_refusal_names_nothing_that_came_out_of_a_variable() -> None:
+    with pytest.raises(RefusedByPolicy) as caught:
+        resolver(environ={"I": "canary-image"}).resolve(server("run", "registry.example/${I}:1"))
+    assert "canary-image" not in caught.value.text + repr(caught.value.data)
+    assert caught.value.data["rule"] == "image-allowlist" and "***" in caught.value.text
+
+
 def test_secret_is_in_the_environment_and_not_on_the_command_line() -> None:
     found = resolver(ImageRule("alpine"), environ={"T": "canary-value"}).resolve(server("run", "alpine", TOKEN="${T}"))
     assert "canary-value" not in " ".join(found.plan.argv)

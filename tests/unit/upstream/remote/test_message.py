@@ -61,5 +61,5 @@ def test_body_without_an_error_message_says_nothing(body: bytes) -> None:
     assert refusal(body) == ""
 
 
-def test_error_message_is_shown_within_a_bound() -> None:
-    assert refusal(json.dumps({"error": {"message": "x" * 1000}}).encode()) == "x" * 300
+def test_error_message_is_given_whole_to_be_masked_before_it_is_cut() -> None:
+    assert refusal(json.dumps({"error": {"message": "x" * 1000}}).encode()) == "x" * 1000
