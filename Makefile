@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)
 # Where it is set, each run compiles everything anew, each server of a test, too.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run lint test check nightly clean
+.PHONY: run lint test check audit nightly clean
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python demo/make_image.py || true
@@ -20,13 +20,20 @@ test: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python checks/secret_scan.py
 
-check: lint
-	$(BIN)/python -m pytest tests/unit -n 3 --hypothesis-profile=quick
+# The audit waits for others, so it runs beside the rest; its result counts all the same.
+check: $(VENV)/dev.stamp
+	@$(BIN)/python checks/audit.py & audit=$$!; \
+	$(MAKE) --no-print-directory lint && $(BIN)/python -m pytest tests/unit -n 3 --hypothesis-profile=quick; \
+	status=$$?; wait $$audit && exit $$status
+
+audit: $(VENV)/dev.stamp
+	$(BIN)/python checks/audit.py
 
 # What is too long for every change; an engine is required.
 nightly: $(VENV)/dev.stamp
-	REQUIRE_ENGINE=1 SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/python -m pytest tests --hypothesis-profile=many
+	REQUIRE_ENGINE=1 SOAK_SECONDS=$${SOAK_SECONDS:-600} FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/python -m pytest tests --hypothesis-profile=many
 
 clean:
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis
