@@ -16,15 +16,15 @@ from pathlib import Path
 
 FORMS = {
     "private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s*[\"'\\n]*[A-Za-z0-9+/=\s\\]{64}"),
-    "AWS key": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60})"),
-    "GitLab token": re.compile(r"\bglpat-[A-Za-z0-9_-]{20}"),
-    "Slack token": re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{20}"),
-    "Google key": re.compile(r"\bAIza[A-Za-z0-9_-]{35}"),
+    "AWS key": re.compile(r"A[KS]IA[0-9A-Z]{16}\b"),
+    "GitHub token": re.compile(r"(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60})"),
+    "GitLab token": re.compile(r"glpat-[A-Za-z0-9_-]{20}"),
+    "Slack token": re.compile(r"xox[abprs]-[A-Za-z0-9-]{20}"),
+    "Google key": re.compile(r"AIza[A-Za-z0-9_-]{35}"),
     "Stripe key": re.compile(r"\b[rs]k_live_[A-Za-z0-9]{20}"),
     "model provider's key": re.compile(r"\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{32}"),
     "package registry token": re.compile(r"\b(?:npm_[A-Za-z0-9]{36}|pypi-AgEI[A-Za-z0-9_-]{40})"),
-    "Docker Hub token": re.compile(r"\bdckr_pat_[A-Za-z0-9_-]{20}"),
+    "Docker Hub token": re.compile(r"dckr_pat_[A-Za-z0-9_-]{20}"),
     "JSON web token": re.compile(r"\beyJ[A-Za-z0-9_-]{16,}\.eyJ[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{20,}"),
 }
 NAMED = re.compile(

@@ -60,7 +60,3 @@ def test_every_file_that_git_knows_is_looked_at_and_no_value_is_printed(tmp_path
         (tmp_path / name).write_bytes(b"\xff\0" + PLANTED["GitHub token"].encode())
     subprocess.run(["git", "add", "below"], cwd=tmp_path, check=True, timeout=30)
     assert scan_folder(tmp_path) == ["below/known.bin:1: GitHub token"]
-
-
-def test_this_repository_holds_none() -> None:
-    assert scan_folder(Path(__file__).parents[3]) == []

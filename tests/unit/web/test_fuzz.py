@@ -9,7 +9,6 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from examples import share
 from fake_core import Core, WireClient
 from fake_upstream import FakeChild, Json, ScriptedServer, tool
 from hypothesis import example, given
@@ -217,7 +216,6 @@ paths = st.sampled_from(
 http_methods = st.sampled_from(["POST"] * 6 + ["GET", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH", "X"])
 
 
-@share(3)
 @given(st.lists(st.tuples(http_methods, paths, headers, bodies), min_size=1, max_size=4))
 @example([("POST", "/metamcp/dev/mcp", [("Host", "localhost"), ("Mcp-Session-Id", "{session}")], b'{"jsonrpc":"2.0"}')])
 def test_whatever_is_sent_the_answer_is_well_formed_and_nothing_is_left(
@@ -231,7 +229,6 @@ def test_whatever_is_sent_the_answer_is_well_formed_and_nothing_is_left(
     site.at_rest()
 
 
-@share(2)
 @given(st.lists(st.tuples(st.just("/metamcp/dev/mcp"), headers, requests | told), min_size=1, max_size=5))
 def test_messages_in_a_session_are_each_answered_or_accepted(
     sent: list[tuple[str, list[tuple[str, str]], bytes]],

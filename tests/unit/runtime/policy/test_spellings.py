@@ -128,7 +128,7 @@ def outcome(run: DockerRun, allow: Allowance) -> object:
         return type(error), error.text
 
 
-@share(6)
+@share(2)
 @given(verbs, lines, ends, commands)
 def test_every_spelling_is_read_as_what_it_means(
     verb: tuple[str, ...], line: Spelled, end: tuple[str, ...], command: list[str]
@@ -137,7 +137,7 @@ def test_every_spelling_is_read_as_what_it_means(
     assert (run.options, run.image, run.command) == (line.means, "image", tuple(command))
 
 
-@share(6)
+@share(2)
 @given(lines, allowances, commands)
 def test_policy_judges_the_meaning_and_never_the_spelling(line: Spelled, allow: Allowance, command: list[str]) -> None:
     written = parse("docker", ["run", *line.words, "image", *command])
