@@ -115,6 +115,16 @@ def _endpoints(document: Mapping[str, Any]) -> Iterator[Problem]:
         wanted = body.get("namespace") if isinstance(body, dict) else None
         if isinstance(wanted, str) and wanted not in namespaces:
             yield ("endpoints", name, "namespace"), f"names no configured namespace{did_you_mean(wanted, namespaces)}"
+        if isinstance(body, dict):
+            yield from _oauth(document, ("endpoints", name), body)
+
+
+def _oauth(document: Mapping[str, Any], at: tuple[str, str], body: Mapping[str, Any]) -> Iterator[Problem]:
+    """Who issues the tokens is said where they are needed, and nowhere else."""
+    if body.get("auth") == "oauth" and "oauth" not in body and "oauth" not in document:
+        yield (*at, "oauth"), 'is required with "auth": "oauth", here or beside endpoints: {"issuer": "https://…"}'
+    if body.get("auth", "none") in ("none", "api-key") and "oauth" in body:
+        yield (*at, "oauth"), 'has no use without "auth": "oauth": remove it'
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

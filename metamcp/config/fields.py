@@ -149,6 +149,20 @@ class Items(Worded):
         return tuple(load_each(enumerate(value), self.inner).values())
 
 
+class Texts(Worded):
+    """One text, or a list of at least one."""
+
+    def __init__(self, check: Check | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.inner = Text(check=check)
+
+    def read(self, value: Any) -> tuple[str, ...]:
+        found = Items(self.inner).read(value) if isinstance(value, list) else (self.inner.read(value),)
+        if not found:
+            raise ValidationError("must not be empty: leave the key out for the default")
+        return found
+
+
 class NamedMap(Worded):
     """An object whose keys are names that the operator chose; ``check`` gives the problem of a name or None."""
 

@@ -86,10 +86,24 @@ class NamespaceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OAuthSpec:
+    """Whose tokens an endpoint takes. Without ``jwks_url`` the issuer is asked where its keys are; without
+    ``audiences`` a token has to be meant for the endpoint's own URL. ``scopes`` a token needs all."""
+
+    issuer: str
+    jwks_url: str = ""
+    audiences: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointSpec:
+    """``oauth`` is there exactly when ``auth`` says so."""
+
     name: str
     namespace: str
     auth: Auth = "none"
+    oauth: OAuthSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ _USER = re.compile(rf"{_USER_NAME}(?::{_USER_NAME})?")
 _CAPABILITY = re.compile(r"(?:CAP_)?[A-Z][A-Z_]*")
 _TEMPLATE = re.compile(r"\$\{[^}]*\}")
 
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, section 3.3
+_PLAIN_HTTP = ("localhost", "127.0.0.1", "::1", "host.docker.internal")
+
 RESERVED_ENDPOINT = "admin"  # a key's scope is the name of an endpoint, or this word
 
 
@@ -70,6 +73,28 @@ def remote_url(text: str) -> str | None:
     except ValueError:
         usable = False
     return None if usable and not re.search(r"\s", text) else "must be a URL such as https://mcp.example.com/mcp"
+
+
+def trusted_url(text: str) -> str | None:
+    """Of an issuer or its keys (RFC 8414, section 2): whoever could change on the way what comes from there could make
+    tokens. No user in it: the name before the last @ of a principal is the subject's."""
+    try:
+        parts = urlsplit(text)
+        host, plain = parts.hostname, parts.scheme == "http"
+        usable = parts.scheme in ("http", "https") and host and parts.port != 0 and not parts.fragment
+    except ValueError:
+        usable = False
+    if not usable or "@" in text or not text.isascii() or re.search(r"[\x00-\x20\x7f\"\\]", text):
+        return "must be a URL such as https://login.example.com, without user and fragment"
+    return "must begin with https:// (http:// is for loopback alone)" if plain and host not in _PLAIN_HTTP else None
+
+
+def issuer(text: str) -> str | None:
+    return "must have no query" if "?" in text else trusted_url(text)
+
+
+def oauth_scope(text: str) -> str | None:
+    return None if _SCOPE.fullmatch(text) else 'must be one scope: visible ASCII without spaces, " and \\'
 
 
 def absolute_path(text: str) -> str | None:

@@ -13,7 +13,20 @@ from marshmallow import Schema, ValidationError, post_load, validates_schema
 from metamcp.config import names
 from metamcp.config.crosschecks import DEFAULT, pattern_problem, servers_problems, shadowed_rules
 from metamcp.config.document import Problem, config_invalid, flatten, read_json
-from metamcp.config.fields import Choice, Flag, Items, NamedMap, Number, Record, Size, Strict, Text, Worded, raise_all
+from metamcp.config.fields import (
+    Choice,
+    Flag,
+    Items,
+    NamedMap,
+    Number,
+    Record,
+    Size,
+    Strict,
+    Text,
+    Texts,
+    Worded,
+    raise_all,
+)
 from metamcp.config.images import is_digest, parse_pattern
 from metamcp.config.model import (
     MIB,
@@ -27,6 +40,7 @@ from metamcp.config.model import (
     ImageRule,
     Limits,
     NamespaceSpec,
+    OAuthSpec,
     Scan,
     ServerSpec,
     Timeouts,
@@ -128,9 +142,21 @@ class NamespaceSchema(Strict):
     tools = NamedMap(Record(ToolSchema))
 
 
+class OAuthSchema(Strict):
+    issuer = Text(required=True, check=names.issuer)
+    jwks_url = Text(check=names.trusted_url, data_key="jwksUrl")
+    audiences = Texts(data_key="audience")
+    scopes = Items(Text(check=names.oauth_scope))
+
+    @post_load
+    def build(self, data: dict[str, Any], **_: Any) -> OAuthSpec:
+        return OAuthSpec(**data)
+
+
 class EndpointSchema(Strict):
     namespace = Text(required=True)
     auth = Choice(("none", "api-key", "oauth"))
+    oauth = Record(OAuthSchema)
 
 
 class ServersSchema(Strict):
@@ -138,6 +164,7 @@ class ServersSchema(Strict):
     servers = Items(Record(ListedServerSchema))
     namespaces = NamedMap(Record(NamespaceSchema), names.url_safe_name)
     endpoints = NamedMap(Record(EndpointSchema), names.endpoint_name)
+    oauth = Record(OAuthSchema)
 
 
 class AllowanceSchema(Strict):
@@ -296,8 +323,13 @@ def _config(data: Mapping[str, Any]) -> GatewayConfig:
     return GatewayConfig(
         servers,
         {name: NamespaceSpec(name, **body) for name, body in namespaces.items()},
-        {name: EndpointSpec(name, **body) for name, body in endpoints.items()},
+        {name: _endpoint(name, body, data.get("oauth")) for name, body in endpoints.items()},
     )
+
+
+def _endpoint(name: str, body: Mapping[str, Any], usual: OAuthSpec | None) -> EndpointSpec:
+    oauth = body.get("oauth", usual) if body.get("auth") == "oauth" else None
+    return EndpointSpec(**{**body, "name": name, "oauth": oauth})
 
 
 def _kind_problems(data: Mapping[str, Any], original: Mapping[str, Any]) -> dict[Any, list[str]]:

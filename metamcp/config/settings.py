@@ -26,6 +26,7 @@ VARIABLES = (
     "METAMCP_WEB_USER",
     "METAMCP_ALLOWED_HOSTS",
     "METAMCP_ALLOWED_ORIGINS",
+    "METAMCP_PUBLIC_URL",
     "METAMCP_RUNTIME",
     "METAMCP_MAX_INSTANCES",
     "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
@@ -71,7 +72,8 @@ class _Wrong(ValueError):
 class Settings:
     """``link``: the socket between web and supervisor; ``split``: they run as separate services; ``web_user``: whom the
     web tier runs as, empty for the same user. Hosts are in lower case, IPv6 in brackets. No ``allowed_origins``: an
-    Origin is allowed if its host is an allowed host."""
+    Origin is allowed if its host is an allowed host. No ``public_url``: clients reach the gateway by the address that
+    they name in Host."""
 
     config_dir: Path = Path("config")
     state_dir: Path = Path("var")
@@ -82,6 +84,7 @@ class Settings:
     web_user: str = ""
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     allowed_origins: tuple[str, ...] = ()
+    public_url: str = ""
     runtime: Runtime = "docker-cli"
     max_instances: int = 500
     max_instances_per_principal: int = 500
@@ -128,6 +131,7 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
         web_user=read.text("METAMCP_WEB_USER"),
         allowed_hosts=read("METAMCP_ALLOWED_HOSTS", _list_of(_host), usual.allowed_hosts),
         allowed_origins=read("METAMCP_ALLOWED_ORIGINS", _list_of(_origin), usual.allowed_origins),
+        public_url=read("METAMCP_PUBLIC_URL", _public_url, usual.public_url),
         runtime=read("METAMCP_RUNTIME", _one_of(RUNTIMES), usual.runtime),
         max_instances=most,
         max_instances_per_principal=read("METAMCP_MAX_INSTANCES_PER_PRINCIPAL", _whole(MOST_INSTANCES), most),
@@ -206,6 +210,13 @@ def _origin(text: str) -> str:
     if not whole or "@" in text:
         raise _Wrong("must be origins, such as https://app.example.com, without a path")
     return f"{parts.scheme}://{_host(parts.netloc)}"
+
+
+def _public_url(text: str) -> str:
+    url = _origin(text.rstrip("/"))
+    if not url.startswith(("http://", "https://")):
+        raise _Wrong("must be an address such as https://mcp.example.com, without a path")
+    return url
 
 
 def _list_of(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:

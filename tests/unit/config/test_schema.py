@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from metamcp.config import schema
 from metamcp.config.fields import Strict, key_names
-from metamcp.config.model import Allowance, ImageRule, Limits, ServerSpec, Timeouts, ToolOverride
+from metamcp.config.model import Allowance, ImageRule, Limits, OAuthSpec, ServerSpec, Timeouts, ToolOverride
 from metamcp.errors import ConfigInvalid
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -168,14 +168,14 @@ def test_namespace_with_overrides_arrives_in_its_record() -> None:
                     },
                 }
             },
-            "endpoints": {"dev": {"namespace": "dev", "auth": "oauth"}},
+            "endpoints": {"dev": {"namespace": "dev", "auth": "api-key"}},
         }
     )
     assert made.namespaces["dev"].tools == {
         "git__push": ToolOverride(enabled=False),
         "git__log": ToolOverride(name="log", title="History", annotations={"readOnlyHint": True}),
     }
-    assert made.endpoints["dev"].auth == "oauth"
+    assert made.endpoints["dev"].auth == "api-key"
 
 
 def test_without_prefix_an_override_is_named_by_the_tool_alone() -> None:
@@ -570,6 +570,68 @@ def test_any_text_as_servers_loads_or_is_refused_with_paths(text: str) -> None:
 
 
 # --- the documentation -------------------------------------------------------------------------------------
+
+
+# --- oauth -------------------------------------------------------------------------------------------------
+
+ISSUER = "https://login.example.com/realms/one"
+SERVER = {"mcpServers": {"git": {"command": "x"}}}
+
+
+def endpoint(**body: Any) -> dict[str, Any]:
+    return SERVER | {"endpoints": {"dev": {"namespace": "default", **body}}}
+
+
+def test_oauth_of_an_endpoint_arrives_in_its_record() -> None:
+    oauth = {
+        "issuer": ISSUER, "jwksUrl": "http://localhost:8080/keys?v=1",
+        "audience": "api://gateway", "scopes": ["mcp", "tools:read"],
+    }  # fmt: skip
+    made = schema.servers_from(endpoint(auth="oauth", oauth=oauth)).endpoints["dev"]
+    assert made.oauth == OAuthSpec(
+        ISSUER, "http://localhost:8080/keys?v=1", ("api://gateway",), ("mcp", "tools:read")
+    )
+
+
+def test_oauth_beside_the_endpoints_is_for_those_that_name_no_other_one() -> None:
+    made = schema.servers_from(
+        SERVER | {
+            "oauth": {"issuer": ISSUER, "audience": ["a", "b"]},
+            "endpoints": {
+                "usual": {"namespace": "default", "auth": "oauth"},
+                "own": {"namespace": "default", "auth": "oauth", "oauth": {"issuer": "https://other.example"}},
+                "keys": {"namespace": "default", "auth": "api-key"},
+            },
+        }
+    )  # fmt: skip
+    assert {name: it.oauth for name, it in made.endpoints.items()} == {
+        "usual": OAuthSpec(ISSUER, audiences=("a", "b")), "own": OAuthSpec("https://other.example"), "keys": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "text"),
+    [
+        ({"auth": "oauth"}, "oauth", "is required"),
+        ({"auth": "api-key", "oauth": {"issuer": ISSUER}}, "oauth", "has no use"),
+        ({"oauth": {"issuer": ISSUER}}, "oauth", "has no use"),
+        ({"auth": "oauth", "oauth": {}}, "oauth.issuer", "is required"),
+        ({"auth": "oauth", "oauth": {"issuer": "http://login.example.com"}}, "oauth.issuer", "https://"),
+        ({"auth": "oauth", "oauth": {"issuer": "https://me@login.example.com"}}, "oauth.issuer", "without user"),
+        ({"auth": "oauth", "oauth": {"issuer": f"{ISSUER}?a=b"}}, "oauth.issuer", "no query"),
+        ({"auth": "oauth", "oauth": {"issuer": f"{ISSUER}#a"}}, "oauth.issuer", "fragment"),
+        ({"auth": "oauth", "oauth": {"issuer": 'https://a.example/"'}}, "oauth.issuer", "must be a URL"),
+        ({"auth": "oauth", "oauth": {"issuer": ISSUER, "jwksUrl": "ftp://a"}}, "oauth.jwksUrl", "must be a URL"),
+        ({"auth": "oauth", "oauth": {"issuer": ISSUER, "audience": []}}, "oauth.audience", "must not be empty"),
+        ({"auth": "oauth", "oauth": {"issuer": ISSUER, "scopes": ["a b"]}}, "oauth.scopes[0]", "one scope"),
+        ({"auth": "oauth", "oauth": {"issuer": ISSUER, "jwks_url": "x"}}, "oauth.jwks_url", "not a known key"),
+    ],
+)
+def test_mistakes_about_oauth_are_named_by_their_path(body: dict[str, Any], path: str, text: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        schema.servers_from(endpoint(**body))
+    assert [it for it, _ in caught.value.problems] == [f"endpoints.dev.{path}"]
+    assert text in caught.value.problems[0][1]
 
 
 def all_schemas(of: type[Strict] = Strict) -> Iterator[type[Strict]]:
