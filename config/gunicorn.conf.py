@@ -13,6 +13,7 @@ import socket
 import sys
 from contextlib import suppress
 
+from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventPyWSGIWorker, PyWSGIHandler, PyWSGIServer
 
 from metamcp import separation
@@ -20,6 +21,7 @@ from metamcp.config.loader import load
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
 from metamcp.keeper import DistantKeeper, Keeper
+from metamcp.telemetry.masking import MASK, SECRET_HEADERS, mask_address, mask_query
 
 try:
     _settings = Settings.from_env(os.environ)
@@ -42,8 +44,32 @@ access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(D)s "%(a)s"'
 """Without the query: there HTTP+SSE has the session's id, which is as good as a key."""
 
 
+class MaskingLogger(Logger):
+    """No access log, whatever its format, shows a key, a token or a session."""
+
+    def atoms(self, resp, req, environ, request_time):
+        atoms = super().atoms(resp, req, environ, request_time)
+        return {name: self._masked(name, value) for name, value in atoms.items()}
+
+    @staticmethod
+    def _masked(name, value):
+        header = name.strip("{}eio").removeprefix("http_").replace("_", "-")
+        if name.startswith("{") and header in SECRET_HEADERS:
+            return MASK
+        if name in ("q", "{query_string}e"):
+            return mask_query(value or "")
+        return mask_address(value) if isinstance(value, str) else value
+
+
+logger_class = MaskingLogger
+
+
 class _Handler(PyWSGIHandler):
     """Knows whether it waits for a next request: such a connection must not hold up the end of its worker."""
+
+    def log_error(self, msg, *args):
+        """About a request that is none, and its first line with it."""
+        super().log_error("%s", mask_address(msg % args if args else msg))
 
     def read_requestline(self):
         self.server.waiting.add(self)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from metamcp import __version__, supervision
+from metamcp import __version__, key_commands, supervision
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
@@ -240,6 +240,40 @@ def _changes(document: dict[str, dict[str, list[str]]]) -> list[str]:
         for what, names in lists.items()
         if names
     ]
+
+
+@main.group("keys")
+def keys_group() -> None:
+    """API keys: only their hashes are kept; a change is in force at once."""
+
+
+@keys_group.command("create", options_metavar="--scope SCOPE … [--expires 90d]")
+@click.argument("name")
+@click.argument("more_scopes", nargs=-1, metavar="")
+@click.option("--scope", "scopes", multiple=True, required=True, help="An endpoint's name, or admin. May be repeated.")
+@click.option("--expires", help="For how long it is good: 12h, 90d, 52w. Without: until it is revoked.")
+@_with_settings
+def create_key(
+    settings: Settings, name: str, more_scopes: tuple[str, ...], scopes: tuple[str, ...], expires: str | None
+) -> None:
+    """Make a key of NAME and print it, once. NAME may have several, to replace one by the next."""
+    key_commands.create(settings, name, (*scopes, *more_scopes), expires)
+
+
+@keys_group.command("list")
+@_with_settings
+def list_keys(settings: Settings) -> None:
+    """Names, ids and scopes; never a key."""
+    key_commands.show(settings)
+
+
+@keys_group.command("revoke")
+@click.argument("name")
+@click.option("--id", "identifier", default="", help="Only the key with this id; otherwise every key of NAME.")
+@_with_settings
+def revoke_key(settings: Settings, name: str, identifier: str) -> None:
+    """Take the keys of NAME back, at once."""
+    key_commands.revoke(settings, name, identifier)
 
 
 @main.command()

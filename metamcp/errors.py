@@ -91,6 +91,12 @@ class Unauthorized(MetaMCPError):
     code, http_status, fault = -32600, 401, "client"
 
 
+class ScopeLacking(MetaMCPError):
+    """Known, and not allowed this."""
+
+    code, http_status, fault = -32600, 403, "client"
+
+
 class RequestRefused(MetaMCPError):
     """Host or Origin is not allowed (DNS rebinding)."""
 
@@ -163,6 +169,12 @@ class SecretMissing(MetaMCPError):
 
 class RemoteRefused(MetaMCPError):
     """A remote server that does not let the gateway in, or is not where ``url`` says. ``data``: server, status."""
+
+    code, http_status, fault = -31001, 503, "operator"
+
+
+class AccessUndecided(MetaMCPError):
+    """Who may enter cannot be told: the keys, or those of an issuer of tokens, cannot be read. So nobody may."""
 
     code, http_status, fault = -31001, 503, "operator"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from metamcp.access.keyfile import KeyFile
+from metamcp.access.policy import Door, Policy
 from metamcp.errors import SupervisorAway
 from metamcp.gateway.interface import Exchange, Is, Outbound, Request, failure
 from metamcp.web.application import create_app
@@ -18,6 +21,7 @@ OPENED = Outbound(Is.OPENED, session="s1")
 ACCEPTED = Outbound(Is.ACCEPTED, status=202)
 AWAY = failure(SupervisorAway("the supervisor is not reachable", retryAfterMs=1000))
 SILENCE = None
+NO_KEYS = KeyFile(Path("/nonexistent/keys.json"))
 
 
 def answer(data: bytes = b'{"jsonrpc":"2.0","id":1,"result":{}}', session: str = "") -> Outbound:
@@ -63,7 +67,24 @@ class FakeGateway:
 
 def application(gateway: FakeGateway) -> Flask:
     hosts = frozenset({"localhost"})
-    return create_app(WebState(gateway, hosts, hosts, heartbeat=HEARTBEAT))
+    return create_app(WebState(gateway, hosts, hosts, NO_KEYS, Open(), heartbeat=HEARTBEAT))
+
+
+class _Everywhere(dict[str, Door]):
+    def get(self, name: str, default: Any = None) -> Door:
+        return super().get(name, Door("none"))
+
+
+class Open:
+    """Doors to endpoints that ask for nothing, whatever they are called."""
+
+    def policy(self) -> Policy:
+        return Policy(_Everywhere())
+
+    def keys(self, source: str) -> None:
+        raise AssertionError(f"nobody takes tokens here, of {source} neither")
+
+    renew = keys
 
 
 def chunks(response: TestResponse) -> Iterator[bytes]:

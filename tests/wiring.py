@@ -15,6 +15,7 @@ from metamcp.config.model import Allowlist, EndpointSpec, GatewayConfig, Namespa
 from metamcp.config.plan import Plan, plan
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import EngineUnavailable
+from metamcp.gateway.admission import Admission
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.catalog_memory import Kept
 from metamcp.gateway.interface import Is, Outbound, Reply
@@ -161,17 +162,19 @@ class Gateway(Upstream):
         super().__init__(servers, script)
         namespaces = {"all": NamespaceSpec("all", tuple(servers), prefix=prefix)}
         self.live = Live(Loaded(GatewayConfig(dict(servers), namespaces, dict(endpoints)), Allowlist()), NOW)
+        reactor: Any = self.reactor
+        workers: Any = AtOnce()
+        self.admission = Admission(reactor, workers, self.live, lambda _issuer, _source: [])
         self.registry = SessionRegistry(self.reactor.clock, lambda session: self.router.session_closed(session))
         self.namespaces = Namespaces(self.live, self.catalog)
         (self.namespace,) = self.namespaces
         names = (f"unique-{number}" for number in itertools.count())
-        reactor: Any = self.reactor
         self.router = Router(
             reactor, self.live, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
             self.namespaces, operators or {}, self.wall, lambda: next(names),
         )  # fmt: skip
         self.reconfiguration = Reconfiguration(
-            self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router
+            self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission
         )
 
     def snapshot(self, memory_of: Callable[[str], int | None] = lambda _container: None) -> Snapshot:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metamcp.access.fetch import fetch_keys
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.live import Live
@@ -25,6 +26,7 @@ from metamcp.errors import ConfigInvalid, EngineUnavailable
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
 from metamcp.factory.remembering import Remembering, image_id
+from metamcp.gateway.admission import Admission
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.interface import Gateway, Reply
 from metamcp.gateway.local import LocalGateway
@@ -48,7 +50,7 @@ from metamcp.runtime.memory import container_memory
 from metamcp.runtime.places import Caps
 from metamcp.runtime.policy.network import INTERNAL
 from metamcp.runtime.reaper import Reaper
-from metamcp.runtime.screening.admission import Admission
+from metamcp.runtime.screening.admission import ImageAdmission
 from metamcp.runtime.screening.ledger import Ledger
 from metamcp.runtime.supervisor import Launcher, Supervisor
 from metamcp.runtime.teardown import Teardown
@@ -62,6 +64,7 @@ STARTERS = 4
 """Servers that may be starting at once, of all that are configured."""
 
 _CHORES = 4
+_ISSUERS = 2  # of tokens that may be asked at once; one that hangs must hold up nothing else
 _CLOSE_SECONDS = 0.25  # for each thread: at the end nobody waits for an engine that does not answer
 _SWEEP_SECONDS = 0.25
 _ENDING = "the gateway is shutting down"
@@ -88,9 +91,11 @@ class Core:
     chores: Workers
     readers: Workers
     screeners: Workers
+    issuers: Workers
     engine: Engine
     watch: Watch
     audience: Audience
+    admission: Admission
     lock: int
 
     def gateway(self) -> Gateway:
@@ -107,7 +112,7 @@ class Core:
     def close(self) -> None:
         """After ``stop`` is done: threads and descriptors."""
         self.watch.close(_CLOSE_SECONDS)
-        for workers in (self.readers, self.starters, self.chores, self.screeners):
+        for workers in (self.readers, self.issuers, self.starters, self.chores, self.screeners):
             workers.close(_CLOSE_SECONDS)
         self.engine.close()
         self.reactor.close()
@@ -142,7 +147,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     _warn_of_no_effect(settings, live.loaded)
     reactor = Reactor()
     starters, chores, readers = Workers("starter", STARTERS), Workers("chore", _CHORES), Workers("reader", 1)
-    screeners = Workers("screener", 1)
+    screeners, issuers = Workers("screener", 1), Workers("issuer", _ISSUERS)
     engine = Engine(settings.docker_host)
 
     def resolver() -> Resolver:
@@ -150,17 +155,17 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         return build_resolver(settings, live.loaded, identity)
 
     ledger = Ledger(settings.state_dir)
-    admission = build_admission(engine, ledger)
+    image_admission = build_admission(engine, ledger)
 
     def met(server: str) -> None:
-        screeners.submit(lambda: prepare(resolver(), live, admission, server))
+        screeners.submit(lambda: prepare(resolver(), live, image_admission, server))
         catalog.meet(server)
 
     def changed(server: str) -> None:
-        screeners.submit(lambda: prepare(resolver(), live, admission, server))
+        screeners.submit(lambda: prepare(resolver(), live, image_admission, server))
         catalog.image_changed(server)
 
-    launch = _launcher(resolver, engine, admission)
+    launch = _launcher(resolver, engine, image_admission)
     teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping)
     supervisor = Supervisor(
         reactor, starters, launch, teardown, inquest, grace or Grace(),
@@ -182,24 +187,26 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         lambda changed: router.catalog_changed(changed), remembering.catalog.put,
     )  # fmt: skip
     namespaces = Namespaces(live, catalog)
+    admission = Admission(reactor, issuers, live, fetch_keys)
     registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
     snapshot = Snapshot(
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
         image_of, ledger.record, container_memory, _wall,
     )  # fmt: skip
-    judge = judging(resolver, engine, admission)
+    judge = judging(resolver, engine, image_admission)
     operators = _operators(settings, live, identity, engine, reactor, chores, snapshot, judge)
     operators["reload"] = lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body))
     operators["accept-image"] = accepting(
         reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server),
         lambda server: _reset(live, pool, catalog, server),
     )  # fmt: skip
+    operators |= {"access": admission.watch, "issuer-keys": admission.renew}
     operators["reset"] = lambda reply, server: answer(reply, _reset(live, pool, catalog, server))
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
         time.time, lambda: secrets.token_urlsafe(24),
     )  # fmt: skip
-    reconfiguration = Reconfiguration(live, pool, images, eras, catalog, namespaces, router)
+    reconfiguration = Reconfiguration(live, pool, images, eras, catalog, namespaces, router, admission)
     reloader = _reloader(settings, identity, reactor, readers, found, reconfiguration)
     reaper = Reaper(reactor, chores, engine, identity, lambda: supervisor.containers, supervisor.see)
     audience = Audience(
@@ -209,7 +216,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     watch = Watch(engine, reactor, identity.instance, audience)
     core = Core(
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
-        screeners, engine, watch, audience, lock,
+        screeners, issuers, engine, watch, audience, admission, lock,
     )  # fmt: skip
     _schedule(core, registry)
     return core
@@ -268,7 +275,7 @@ def _retire(pool: UpstreamPool) -> Callable[[str], None]:
     return lambda server: pool.retire(server, "its image is another one", sessions=False)
 
 
-def _launcher(resolver: Callable[[], Resolver], engine: Engine, admission: Admission) -> Launcher:
+def _launcher(resolver: Callable[[], Resolver], engine: Engine, admission: ImageAdmission) -> Launcher:
     """``resolver`` is asked anew for each start: the allowlist may have become another one."""
 
     def launch(spec: ServerSpec, session: str) -> LaunchPlan:
@@ -287,6 +294,7 @@ def _schedule(core: Core, registry: SessionRegistry) -> None:
     core.reactor.call_soon(core.images.recheck)
     core.reactor.call_soon(core.catalog.refresh_all)
     core.reactor.call_soon(core.reloader.watch)
+    core.reactor.call_soon(core.admission.follow)
     core.reactor.call_soon(lambda: core.reactor.call_every(RECHECK_SECONDS, core.images.recheck))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, core.pool.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SESSION_SWEEP_SECONDS, registry.sweep))

@@ -19,7 +19,7 @@ from metamcp.gateway.operators import Body, answer
 from metamcp.gateway.router import Operator
 from metamcp.runtime.command.effective import Resolver
 from metamcp.runtime.engine import Engine
-from metamcp.runtime.screening.admission import Admission, objections_to
+from metamcp.runtime.screening.admission import ImageAdmission, objections_to
 from metamcp.runtime.screening.ledger import Ledger, Report
 from metamcp.runtime.screening.screen import Order, screen
 from metamcp.telemetry import logs
@@ -27,11 +27,11 @@ from metamcp.telemetry import logs
 _log = logs.get("factory.images")
 
 
-def build_admission(engine: Engine, ledger: Ledger) -> Admission:
-    return Admission(ledger, engine.image, lambda order: screen(engine, os.environ, order), time.time)
+def build_admission(engine: Engine, ledger: Ledger) -> ImageAdmission:
+    return ImageAdmission(ledger, engine.image, lambda order: screen(engine, os.environ, order), time.time)
 
 
-def prepare(resolver: Resolver, live: Live, admission: Admission, server: str) -> None:
+def prepare(resolver: Resolver, live: Live, admission: ImageAdmission, server: str) -> None:
     """On the screener's thread: what an image is said to be is known before a client waits for it."""
     spec = live.config.servers.get(server)
     try:
@@ -42,7 +42,7 @@ def prepare(resolver: Resolver, live: Live, admission: Admission, server: str) -
 
 
 def judging(
-    resolver: Callable[[], Resolver], engine: Engine, admission: Admission
+    resolver: Callable[[], Resolver], engine: Engine, admission: ImageAdmission
 ) -> Callable[[ServerSpec], dict[str, Any]]:
     """What is known of a server's image, for /docker-test/info; why it may not run at all, where that is so."""
 

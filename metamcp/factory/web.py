@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from flask import Flask
 
+from metamcp.access.keyfile import KeyFile, path_in
 from metamcp.config.settings import Settings
 from metamcp.gateway.interface import Gateway
 from metamcp.link.client import LinkClient
 from metamcp.web.application import create_app
+from metamcp.web.doors import ToldDoors
 from metamcp.web.state import WebState
 
 _START_SECONDS = 5.0
@@ -22,4 +24,6 @@ def build_web(settings: Settings, gateway: Gateway | None = None) -> Flask:
         link.wait_connected(_START_SECONDS)
         gateway = link
     hosts = frozenset(settings.allowed_hosts)
-    return create_app(WebState(gateway, hosts, frozenset(settings.allowed_origins) or hosts))
+    origins = frozenset(settings.allowed_origins) or hosts
+    keys = KeyFile(path_in(settings.state_dir))
+    return create_app(WebState(gateway, hosts, origins, keys, ToldDoors(gateway), settings.public_url))

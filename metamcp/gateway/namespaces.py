@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from metamcp.access.principal import proves
 from metamcp.config.live import Live
 from metamcp.errors import EndpointUnknown, MetaMCPError, Unauthorized
 from metamcp.gateway.catalog import Catalog
@@ -30,11 +31,11 @@ class Namespaces:
         return self._all[spec.namespace] if spec is not None else None
 
     def enter(self, endpoint: str, principal: str) -> Namespace:
-        """Raises EndpointUnknown, or Unauthorized for somebody who has to say who they are."""
+        """Raises EndpointUnknown, or Unauthorized for whom the web tier cannot have let in by what is configured."""
         spec = self._live.config.endpoints.get(endpoint)
         if spec is None:
             raise EndpointUnknown("there is no such endpoint")
-        if spec.auth != "none" and principal == "anonymous":
+        if not proves(principal, spec.auth, spec.oauth.issuer if spec.oauth else ""):
             raise Unauthorized(f"this endpoint requires authentication ({spec.auth})")
         return self._all[spec.namespace]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from metamcp.config.live import Live
 from metamcp.config.loader import Loaded
 from metamcp.config.plan import Plan
+from metamcp.gateway.admission import Admission
 from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.router import Router
@@ -26,6 +27,7 @@ class Reconfiguration:
     catalog: Catalog
     namespaces: Namespaces
     router: Router
+    admission: Admission
 
     def apply(self, loaded: Loaded, plan: Plan, at: float) -> None:
         """``at``: Unix seconds. For the reactor's thread."""
@@ -41,3 +43,4 @@ class Reconfiguration:
             self.images.put(loaded.config.servers[name])
             self.catalog.put(loaded.config.servers[name])
         self.router.follow(before)
+        self.admission.follow()

@@ -79,6 +79,15 @@ def check_host(host: str | None, allowed: Collection[str]) -> None:
         raise MisdirectedRequest(f"Host {host!r} is not allowed; the operator can add it to METAMCP_ALLOWED_HOSTS")
 
 
+def check_host_without_keys(host: str | None, allowed: Collection[str], loopback: Collection[str]) -> None:
+    """Where nobody has a key yet, only this machine is served, whatever else is allowed."""
+    if host_name((host or "").strip().lower()) not in loopback:
+        check_host(host, allowed)
+        raise MisdirectedRequest(
+            f"Host {host!r} is not served as long as there is no API key: python -m metamcp keys create NAME --scope …"
+        )
+
+
 def check_origin(origin: str | None, allowed: Collection[str]) -> None:
     """An invalid Origin is answered with 403 (Transports, Security Warning). Absent means: not a browser."""
     if origin and not origin_allowed(origin, allowed):

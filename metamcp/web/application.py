@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from metamcp.web import auth, cors, docker_test, errors, ops, sse, streamable
+from metamcp.web import auth, cors, docker_test, errors, ops, sse, streamable, well_known
 from metamcp.web.state import WebState
 
 MAX_BODY = 32 * 1024 * 1024
@@ -22,6 +22,7 @@ def create_app(state: WebState) -> Flask:
     errors.register(app)
     app.before_request(auth.check_origin)
     cors.register(app)
-    for room in (streamable, sse, docker_test, ops):
+    auth.register(app)
+    for room in (streamable, sse, docker_test, ops, well_known):
         app.register_blueprint(room.blueprint)
     return app

@@ -1,6 +1,7 @@
 """MCP for pages in a browser (WHATWG Fetch, CORS protocol), such as the inspector: which origins may read answers.
 
-Only the routes of MCP: the operator's own routes are not for other pages, whatever origin they come from.
+Only the routes of MCP, and what describes them to clients without a token: the operator's own routes are not for other
+pages, whatever origin they come from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from flask import Flask, Response, request
 from metamcp.protocol.http_rules import origin_allowed
 from metamcp.web.state import web_state
 
-_ROUTES = re.compile(r"(?:/metamcp/[^/]+)?/(?:mcp|sse|message)/?")
+_ROUTES = re.compile(
+    r"(?:/metamcp/[^/]+)?/(?:mcp|sse|message)/?"
+    r"|(?:/.*)?/\.well-known/oauth-protected-resource(?:/.*)?"
+)  # fmt: skip
 _METHODS = "GET, POST, DELETE, OPTIONS"
 _HEADERS = (
     "accept", "authorization", "content-type", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version",

@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 from metamcp.gateway.interface import Is
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
+from metamcp.web.auth import is_operator
 from metamcp.web.operator import ask, document, failure_text
 
 _SECONDS = 5.0
@@ -22,8 +23,11 @@ def health() -> Response:
 
 @blueprint.get("/ready")
 def ready() -> Response:
-    """200, or 503 with the reasons by name: supervisor, engine, servers."""
+    """200, or 503 with the reasons by name: supervisor, engine, servers. Whoever is no operator learns no names."""
     found = ask("ready", _SECONDS)
+    if not is_operator():
+        status = 503 if found.kind == Is.FAILED else found.status
+        return Response(jsonrpc.encode({"ready": status == 200}), status, mimetype=JSON)
     if found.kind == Is.FAILED:
         body = {"ready": False, "reasons": {"supervisor": failure_text(found)}}
         return Response(jsonrpc.encode(body), 503, mimetype=JSON)

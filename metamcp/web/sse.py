@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, request
 
 from metamcp.errors import InvalidRequest
 from metamcp.gateway.interface import Client, OpenSse, Outbound
 from metamcp.protocol import http_rules, sse
-from metamcp.web import messages, streaming
-from metamcp.web.auth import principal
+from metamcp.web import auth, messages, streaming
 from metamcp.web.state import web_state
 
 blueprint = Blueprint("sse", __name__)
@@ -26,10 +25,11 @@ def open_stream(endpoint: str) -> Response:
     base = request.script_root + request.path.rstrip("/").removesuffix("/sse")
 
     def greeting(opened: Outbound) -> bytes:
-        return sse.event(f"{base}/message?sessionId={quote(opened.session)}".encode(), "endpoint")
+        query = {"sessionId": opened.session} | ({"ticket": ticket} if (ticket := auth.ticket(opened.session)) else {})
+        return sse.event(f"{base}/message?{urlencode(query, quote_via=quote)}".encode(), "endpoint")
 
-    exchange = web_state().gateway.exchange(OpenSse(Client(endpoint, principal(), "sse")))
-    return streaming.stream(exchange, greeting)
+    exchange = web_state().gateway.exchange(OpenSse(Client(endpoint, auth.principal(), "sse")))
+    return streaming.stream(auth.revocable(exchange), greeting)
 
 
 @blueprint.post("/metamcp/<endpoint>/message", strict_slashes=False)
@@ -40,7 +40,7 @@ def message(endpoint: str) -> Response:
     if not session:
         raise InvalidRequest("the query parameter sessionId is missing")
     parts = messages.read(request.get_data(cache=False))
-    client = Client(endpoint, principal(), "sse", session)
+    client = Client(endpoint, auth.principal(), "sse", session)
     exchange = web_state().gateway.exchange(parts.request(client, ""))
     response = streaming.answer(exchange, http_rules.Accepts(json=True, sse=False))
     if response.status_code == 202:

@@ -9,7 +9,9 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from metamcp.access.keyfile import KeyFile
 from metamcp.gateway.interface import Exchange, Gateway
+from metamcp.web.doors import Doors
 
 _KEY = "metamcp"
 
@@ -45,11 +47,14 @@ class OpenStreams:
 
 @dataclass(frozen=True, slots=True)
 class WebState:
-    """``heartbeat`` is in seconds; the hosts and origins are as in docs/configuration.md."""
+    """``heartbeat`` is in seconds; the hosts, origins and ``public_url`` are as in docs/configuration.md."""
 
     gateway: Gateway
     allowed_hosts: frozenset[str]
     allowed_origins: frozenset[str]
+    keys: KeyFile
+    doors: Doors
+    public_url: str = ""
     heartbeat: float = 15.0
     streams: OpenStreams = field(default_factory=OpenStreams)
 

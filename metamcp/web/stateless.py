@@ -14,7 +14,7 @@ from metamcp.protocol.http_rules import JSON
 from metamcp.protocol.ladder import Asked, Refused, Told
 from metamcp.protocol.versions import HANDSHAKE
 from metamcp.web import streaming
-from metamcp.web.auth import principal
+from metamcp.web.auth import principal, revocable
 from metamcp.web.hangup import Watched
 from metamcp.web.state import web_state
 
@@ -57,7 +57,7 @@ def post(endpoint: str, body: bytes) -> Response:
     client = Client(endpoint, principal(), "http", revision=envelope.REVISION)
     asked = Stateless(client, found.method, found.id, found.params, found.mirrored)
     exchange = web_state().gateway.exchange(asked)
-    return _answer(Watched(exchange, request.environ.get("gunicorn.sock")), found)
+    return _answer(Watched(revocable(exchange), request.environ.get("gunicorn.sock")), found)
 
 
 def _fields() -> Headers:

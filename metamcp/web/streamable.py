@@ -13,7 +13,7 @@ from metamcp.gateway.interface import Client, Delete, Listen, Outbound
 from metamcp.protocol import http_rules
 from metamcp.protocol.versions import HANDSHAKE
 from metamcp.web import messages, stateless, streaming
-from metamcp.web.auth import principal
+from metamcp.web.auth import principal, revocable
 from metamcp.web.state import web_state
 
 blueprint = Blueprint("streamable", __name__)
@@ -35,7 +35,7 @@ def post(endpoint: str) -> Response:
         http_rules.check_version(client.revision)
     resumable = _resumable(client, accepts)
     exchange = web_state().gateway.exchange(parts.request(client, resumable.name))
-    return streaming.answer(exchange, accepts, resumable)
+    return streaming.answer(revocable(exchange), accepts, resumable)
 
 
 @blueprint.get("/metamcp/<endpoint>/mcp", strict_slashes=False)
@@ -57,7 +57,7 @@ def listen(endpoint: str) -> Response:
         fresh = opened.data.decode() == resumable.name
         return (resumable.opening if fresh else b"") or b": open\n\n"
 
-    return streaming.stream(web_state().gateway.exchange(listening), greeting)
+    return streaming.stream(revocable(web_state().gateway.exchange(listening)), greeting)
 
 
 @blueprint.delete("/metamcp/<endpoint>/mcp", strict_slashes=False)

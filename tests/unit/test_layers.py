@@ -24,29 +24,32 @@ ROOMS: dict[str, set[str]] = {
     "protocol": {"errors"},
     "config": {"errors", "protocol"},
     "concurrency": {"errors", "telemetry"},
+    "access": {"config", "telemetry", "errors"},
     "runtime": {"config", "concurrency", "telemetry", "errors"},
     "upstream": {"runtime", "protocol", "config", "concurrency", "telemetry", "errors"},
     "downstream": {"protocol", "config", "concurrency", "telemetry", "errors"},
     "gateway": {
-        "upstream", "downstream", "runtime", "protocol", "config", "concurrency", "telemetry", "errors",
+        "access", "upstream", "downstream", "runtime", "protocol", "config", "concurrency", "telemetry", "errors",
     },
     "link": {"gateway.interface", "gateway.local", "protocol", "concurrency", "telemetry", "errors"},
-    "web": {"gateway.interface", "protocol", "telemetry", "errors", "config"},
+    "web": {"access", "gateway.interface", "protocol", "telemetry", "errors", "config"},
 }
-TOP = {"factory", "supervision", "keeper", "separation", "__main__"}  # where everything meets
+TOP = {"factory", "supervision", "keeper", "key_commands", "separation", "__main__"}  # where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
 # third party -> the rooms or modules that may import it
 FOREIGN: dict[str, set[str]] = {
-    "msgspec": {"protocol", "gateway.interface", "link", "web"},
+    "msgspec": {"access", "protocol", "gateway.interface", "link", "web"},
     "marshmallow": {"config"},
     "prometheus_client": {"telemetry"},
     "docker": {"runtime.engine"},
-    "requests": {"upstream.remote.exchange", "upstream.remote.wire"},
+    "jwt": {"access.tokens"},
+    "cryptography": {"access.tokens"},
+    "requests": {"access.fetch", "upstream.remote.exchange", "upstream.remote.wire"},
     "urllib3": {"upstream.remote.wire"},
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
-    "click": {"__main__"},
+    "click": {"__main__", "key_commands"},
 }
 
 

@@ -55,7 +55,7 @@ class Known:
         }
 
 
-class Admission:
+class ImageAdmission:
     """For every thread but the reactor's. ``look`` makes a report; while one is made, whoever needs the same waits."""
 
     def __init__(

@@ -12,7 +12,7 @@ from metamcp.config.images import decide
 from metamcp.config.model import Allowlist, Cosign, ImageRule, Scan, ServerSpec
 from metamcp.errors import EngineUnavailable, RefusedByPolicy
 from metamcp.runtime.facts import ImageFacts
-from metamcp.runtime.screening.admission import RETRY_SECONDS, Admission
+from metamcp.runtime.screening.admission import RETRY_SECONDS, ImageAdmission
 from metamcp.runtime.screening.findings import Finding
 from metamcp.runtime.screening.ledger import FILE_NAME, Ledger, Record, Report
 from metamcp.runtime.screening.programs import ProgramFailedError, run_program
@@ -37,7 +37,7 @@ class House:
 
     def restart(self) -> None:
         self.ledger = Ledger(self.folder)
-        self.admission = Admission(self.ledger, self.facts_of, self.look, lambda: self.now)
+        self.admission = ImageAdmission(self.ledger, self.facts_of, self.look, lambda: self.now)
 
     def facts_of(self, _reference: str) -> ImageFacts | None:
         if self.away:
