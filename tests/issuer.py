@@ -34,7 +34,8 @@ class SigningKey:
         self.jwk.pop("key_ops", None)
 
     def sign(self, claims: Json, **header: Any) -> str:
-        return jwt.encode(claims, self.private, self.algorithm, {"kid": self.kid, **header})
+        head = {name: value for name, value in {"kid": self.kid, **header}.items() if value is not None}
+        return jwt.encode(claims, self.private, self.algorithm, head)
 
 
 def claims(issuer: str, audience: Any, **changed: Any) -> Json:

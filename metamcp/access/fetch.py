@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from metamcp.config import names
 
@@ -67,21 +68,27 @@ def _jwks_url(issuer: str, metadata: dict[str, object]) -> str:
 
 
 def _get(url: str) -> dict[str, object]:
-    until = time.monotonic() + DEADLINE_SECONDS
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     try:
-        with requests.Session() as session:
-            answer = session.get(url, headers=headers, timeout=DEADLINE_SECONDS, stream=True, allow_redirects=False)
-            if answer.status_code != 200:
-                raise FetchFailed(f"{url}: answered {answer.status_code}")
-            document = json.loads(_body(url, answer, until))
-    except (requests.RequestException, OSError) as failed:
+        document = json.loads(_read(url))
+    except (requests.RequestException, HTTPError, OSError) as failed:
         raise FetchFailed(f"{url}: {type(failed).__name__}") from failed
     except (ValueError, RecursionError):
         raise FetchFailed(f"{url}: no JSON") from None
     if not isinstance(document, dict):
         raise FetchFailed(f"{url}: no JSON object")
     return document
+
+
+def _read(url: str) -> bytes:
+    until = time.monotonic() + DEADLINE_SECONDS
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    with (
+        requests.Session() as session,
+        session.get(url, headers=headers, timeout=DEADLINE_SECONDS, stream=True, allow_redirects=False) as answer,
+    ):
+        if answer.status_code != 200:
+            raise FetchFailed(f"{url}: answered {answer.status_code}")
+        return _body(url, answer, until)
 
 
 def _body(url: str, answer: requests.Response, until: float) -> bytes:

@@ -46,7 +46,7 @@ FOREIGN: dict[str, set[str]] = {
     "jwt": {"access.tokens"},
     "cryptography": {"access.tokens"},
     "requests": {"access.fetch", "upstream.remote.exchange", "upstream.remote.wire"},
-    "urllib3": {"upstream.remote.wire"},
+    "urllib3": {"access.fetch", "upstream.remote.wire"},
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
     "click": {"__main__", "key_commands"},
