@@ -10,12 +10,13 @@ SECRET_HEADERS = frozenset({"authorization", "x-api-key", "cookie", "mcp-session
 
 MASK = "***"
 _KEY = re.compile(r"mmcp_[A-Za-z0-9_-]{43}")
+_BETWEEN = re.compile(r"([?&;])")
 _QUERY = re.compile(r"(?<=\?)[^\s'\"#]*")
 
 
 def mask_query(query: str) -> str:
-    """A query string whose secret values are gone, however their names are encoded."""
-    return "&".join(map(_mask_parameter, query.split("&")))
+    """A query string whose secret values are gone, however their names are encoded, also in a URL within it."""
+    return "".join(map(_mask_parameter, _BETWEEN.split(query)))
 
 
 def mask_address(text: str) -> str:
