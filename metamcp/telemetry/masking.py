@@ -10,7 +10,7 @@ SECRET_HEADERS = frozenset({"authorization", "x-api-key", "cookie", "mcp-session
 
 MASK = "***"
 _KEY = re.compile(r"mmcp_[A-Za-z0-9_-]{43}")
-_BETWEEN = re.compile(r"([?&;])")
+_BETWEEN = re.compile(r"([?&])")
 _QUERY = re.compile(r"(?<=\?)[^\s'\"#]*")
 
 
