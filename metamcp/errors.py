@@ -6,8 +6,12 @@ contains a secret; it says what happened and, where somebody can act, what to do
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
+
+MAX_TEXT = 16 * 1024
+"""Characters of one text of an error."""
 
 Fault = Literal["client", "server", "operator", "gateway"]
 
@@ -28,12 +32,23 @@ class MetaMCPError(Exception):
         """The same error for another request: an exception object belongs to the one who raised it."""
         return type(self)(self.text, **self.data)
 
+    @property
+    def rule(self) -> str:
+        """Why it was refused, in one word: what ``data`` names, or ``session-unknown`` for SessionUnknown."""
+        named = self.data.get("rule") or self.data.get("limit")
+        return str(named) if named else re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+
     def as_jsonrpc(self) -> dict[str, Any]:
         """The ``error`` member of a JSON-RPC response (JSON-RPC 2.0, section 5.1)."""
-        error: dict[str, Any] = {"code": self.code, "message": self.text}
+        error: dict[str, Any] = {"code": self.code, "message": _short(self.text)}
         if self.data:
-            error["data"] = self.data
+            error["data"] = {key: _short(value) for key, value in self.data.items()}
         return error
+
+
+def _short(value: Any) -> Any:
+    """What a client has sent may be repeated in an error, and be of any length; escaped, it would be longer still."""
+    return value if not isinstance(value, str) or len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}..."
 
 
 # --- the client's fault ------------------------------------------------------------------------------------
@@ -105,6 +120,26 @@ class RequestRefused(MetaMCPError):
 
 class TooLarge(MetaMCPError):
     code, http_status, fault = -32600, 413, "client"
+
+
+class TargetTooLong(MetaMCPError):
+    code, http_status, fault = -32600, 414, "client"
+
+
+class HeadersTooLarge(MetaMCPError):
+    code, http_status, fault = -32600, 431, "client"
+
+
+class RequestTimeout(MetaMCPError):
+    """The client did not send its request in time."""
+
+    code, http_status, fault = -32600, 408, "client"
+
+
+class TooManyRequests(MetaMCPError):
+    """One client wants too much at once, or too often. ``data``: limit (whose bound it was), retryAfterMs."""
+
+    code, http_status, fault = -31006, 429, "client"
 
 
 class Cancelled(MetaMCPError):

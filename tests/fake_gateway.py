@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from metamcp.access.keyfile import KeyFile
 from metamcp.access.policy import Door, Policy
 from metamcp.errors import SupervisorAway
-from metamcp.gateway.interface import Exchange, Is, Outbound, Request, failure
+from metamcp.gateway.interface import Exchange, Is, Outbound, Refusal, Request, failure
 from metamcp.web.application import create_app
 from metamcp.web.state import WebState
 
@@ -55,9 +55,13 @@ class FakeGateway:
         self.items = items
         self.make: Callable[[], Exchange] | None = None
         self.requests: list[Any] = []
+        self.refusals: list[Refusal] = []  # told for the audit log
         self.exchanges: list[ScriptedExchange] = []
 
     def exchange(self, request: Request) -> Exchange:
+        if isinstance(request, Refusal):
+            self.refusals.append(request)
+            return ScriptedExchange((ACCEPTED,))
         self.requests.append(request)
         if self.make is not None:
             return self.make()

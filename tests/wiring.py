@@ -13,9 +13,11 @@ from metamcp.config.live import Live
 from metamcp.config.loader import Loaded
 from metamcp.config.model import Allowlist, EndpointSpec, GatewayConfig, NamespaceSpec, ServerSpec
 from metamcp.config.plan import Plan, plan
+from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import EngineUnavailable
 from metamcp.gateway.admission import Admission
+from metamcp.gateway.audit import Audit
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.catalog_memory import Kept
 from metamcp.gateway.interface import Is, Outbound, Reply
@@ -169,13 +171,18 @@ class Gateway(Upstream):
         self.namespaces = Namespaces(self.live, self.catalog)
         (self.namespace,) = self.namespaces
         names = (f"unique-{number}" for number in itertools.count())
+        self.audited: list[dict[str, Any]] = []
         self.router = Router(
             reactor, self.live, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
-            self.namespaces, operators or {}, self.wall, lambda: next(names),
+            self.namespaces, operators or {}, Audit(self._audited, self.reactor.clock),
+            Quota(1000, "streams", "streams"), self.wall, lambda: next(names),
         )  # fmt: skip
         self.reconfiguration = Reconfiguration(
             self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission
         )
+
+    def _audited(self, event: str, **members: object) -> None:
+        self.audited.append({"event": event, **members})
 
     def snapshot(self, memory_of: Callable[[str], int | None] = lambda _container: None) -> Snapshot:
         supervisor: Any = self.supervisor

@@ -104,6 +104,7 @@ class EndpointSpec:
     namespace: str
     auth: Auth = "none"
     oauth: OAuthSpec | None = None
+    rate_limit: str = ""  # as in config.rates, over all clients; empty: none
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from metamcp.config.model import (
     Timeouts,
     ToolOverride,
 )
+from metamcp.config.rates import rate_problem
 
 WEEK = 7 * 24 * 3600.0
 LEAST_MEMORY = 6 * MIB  # the Docker engine refuses less
@@ -157,6 +158,7 @@ class EndpointSchema(Strict):
     namespace = Text(required=True)
     auth = Choice(("none", "api-key", "oauth"))
     oauth = Record(OAuthSchema)
+    rate_limit = Text(check=rate_problem, data_key="rateLimit")
 
 
 class ServersSchema(Strict):

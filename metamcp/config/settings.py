@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from metamcp.config.document import did_you_mean
+from metamcp.config.rates import rate_problem
 from metamcp.errors import ConfigInvalid
 
 Runtime = Literal["docker-cli", "docker-api", "podman"]
@@ -27,6 +28,12 @@ VARIABLES = (
     "METAMCP_ALLOWED_HOSTS",
     "METAMCP_ALLOWED_ORIGINS",
     "METAMCP_PUBLIC_URL",
+    "METAMCP_TRUSTED_PROXIES",
+    "METAMCP_CLIENT_SECONDS",
+    "METAMCP_RATE_LIMIT",
+    "METAMCP_MAX_SESSIONS_PER_PRINCIPAL",
+    "METAMCP_MAX_STREAMS_PER_PRINCIPAL",
+    "METAMCP_AUDIT_LOG",
     "METAMCP_RUNTIME",
     "METAMCP_MAX_INSTANCES",
     "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
@@ -55,8 +62,11 @@ ENGINE_SCHEMES = ("unix", "tcp", "http", "https", "ssh", "npipe")
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
 LINK_NAME = "link.sock"
+AUDIT_NAME = "audit.jsonl"
 MAX_WORKERS = 256
 MOST_INSTANCES = 100_000
+MOST_PROXIES = 10
+MOST_SESSIONS = 10_000
 MAX_SOCKET_PATH = 107  # bytes; sockaddr_un of Linux has 108 with the ending NUL
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
@@ -73,7 +83,8 @@ class Settings:
     """``link``: the socket between web and supervisor; ``split``: they run as separate services; ``web_user``: whom the
     web tier runs as, empty for the same user. Hosts are in lower case, IPv6 in brackets. No ``allowed_origins``: an
     Origin is allowed if its host is an allowed host. No ``public_url``: clients reach the gateway by the address that
-    they name in Host."""
+    they name in Host. ``client_seconds``: for a client that neither sends nor reads. ``rate_limit`` is empty or as in
+    ``config.rates``."""
 
     config_dir: Path = Path("config")
     state_dir: Path = Path("var")
@@ -85,6 +96,12 @@ class Settings:
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     allowed_origins: tuple[str, ...] = ()
     public_url: str = ""
+    trusted_proxies: int = 0
+    client_seconds: float = 30.0
+    rate_limit: str = ""
+    max_sessions_per_principal: int = 1000
+    max_streams_per_principal: int = 1000
+    audit_log: Path | None = Path("var/audit.jsonl")
     runtime: Runtime = "docker-cli"
     max_instances: int = 500
     max_instances_per_principal: int = 500
@@ -121,6 +138,8 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
     read, usual = _Reader(environ), Settings()
     state_dir = read("METAMCP_STATE_DIR", _state_dir, usual.state_dir)
     most = read("METAMCP_MAX_INSTANCES", _whole(MOST_INSTANCES), usual.max_instances)
+    audit_log: Path | None = state_dir / AUDIT_NAME
+    audit_log = read("METAMCP_AUDIT_LOG", _path_or_off, audit_log)
     settings = Settings(
         config_dir=read("METAMCP_CONFIG_DIR", _path, usual.config_dir),
         state_dir=state_dir,
@@ -132,6 +151,16 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
         allowed_hosts=read("METAMCP_ALLOWED_HOSTS", _list_of(_host), usual.allowed_hosts),
         allowed_origins=read("METAMCP_ALLOWED_ORIGINS", _list_of(_origin), usual.allowed_origins),
         public_url=read("METAMCP_PUBLIC_URL", _public_url, usual.public_url),
+        trusted_proxies=read("METAMCP_TRUSTED_PROXIES", _whole(MOST_PROXIES, least=0), usual.trusted_proxies),
+        client_seconds=read("METAMCP_CLIENT_SECONDS", _whole(3600), usual.client_seconds),
+        rate_limit=read("METAMCP_RATE_LIMIT", _rate, usual.rate_limit),
+        max_sessions_per_principal=read(
+            "METAMCP_MAX_SESSIONS_PER_PRINCIPAL", _whole(MOST_SESSIONS), usual.max_sessions_per_principal
+        ),
+        max_streams_per_principal=read(
+            "METAMCP_MAX_STREAMS_PER_PRINCIPAL", _whole(MOST_SESSIONS), usual.max_streams_per_principal
+        ),
+        audit_log=audit_log,
         runtime=read("METAMCP_RUNTIME", _one_of(RUNTIMES), usual.runtime),
         max_instances=most,
         max_instances_per_principal=read("METAMCP_MAX_INSTANCES_PER_PRINCIPAL", _whole(MOST_INSTANCES), most),
@@ -163,10 +192,20 @@ def _state_dir(text: str) -> Path:
     return _path(text)
 
 
-def _whole(most: int) -> Callable[[str], int]:
+def _path_or_off(text: str) -> Path | None:
+    return None if text == "off" else _path(text)
+
+
+def _rate(text: str) -> str:
+    if text != "off" and (problem := rate_problem(text)):
+        raise _Wrong(problem)
+    return "" if text == "off" else text
+
+
+def _whole(most: int, least: int = 1) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
-            raise _Wrong(f"must be a whole number from 1 to {most}")
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+            raise _Wrong(f"must be a whole number from {least} to {most}")
         return int(text)
 
     return read

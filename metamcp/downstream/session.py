@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from metamcp.downstream.streams import Window
-from metamcp.errors import MetaMCPError
+from metamcp.errors import MetaMCPError, TooManyRequests
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Message
 from metamcp.protocol.peer import Peer
@@ -21,6 +21,9 @@ from metamcp.protocol.peer import Peer
 Transport = Literal["http", "sse"]
 Answered = Callable[[bytes | None, bytes | None], None]
 """Called once with the client's ``(result, None)`` or ``(None, error)``, as raw bytes."""
+
+MAX_IN_FLIGHT = 256
+"""Requests of one session that have not been answered."""
 
 _MAX_STREAMS = 4  # GET streams of one session; the oldest ends when another one opens
 _BACKLOG_MESSAGES, _BACKLOG_BYTES = 200, 1024 * 1024
@@ -55,11 +58,18 @@ class ClientSession:
     """Owned by the reactor's thread. ``id`` is a secret of its client; show ``short_id`` to others."""
 
     def __init__(
-        self, identifier: str, endpoint: str, principal: str, transport: Transport, clock: Callable[[], float]
+        self,
+        identifier: str,
+        endpoint: str,
+        principal: str,
+        transport: Transport,
+        clock: Callable[[], float],
+        owner: str = "",
     ) -> None:
         self.id = identifier
         self.endpoint = endpoint
         self.principal = principal
+        self.owner = owner or principal
         self.transport = transport
         self.hello = b""
         self.revision = ""
@@ -90,7 +100,10 @@ class ClientSession:
     # --- from the client -------------------------------------------------------------------------------
 
     def begin(self, identifier: bytes, cancel: Callable[[jsonrpc.JsonObject], None]) -> None:
-        """A request is in flight. Raises InvalidRequest for an id that is in flight already."""
+        """A request is in flight. Raises InvalidRequest for an id that is in flight already, and TooManyRequests."""
+        if self.in_flight >= MAX_IN_FLIGHT:
+            text = f"{MAX_IN_FLIGHT} requests of this session wait for their answers"
+            raise TooManyRequests(text, limit="in-flight", retryAfterMs=1000)
         self._peer.receive(identifier, cancel)
 
     def finish(self, identifier: bytes) -> None:

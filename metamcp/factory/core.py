@@ -21,12 +21,14 @@ from metamcp.config.model import ServerSpec
 from metamcp.config.plan import Plan
 from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_server
 from metamcp.config.settings import Settings
+from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
-from metamcp.errors import ConfigInvalid, EngineUnavailable
+from metamcp.errors import CommandInvalid, ConfigInvalid, EngineUnavailable, RefusedByPolicy
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.gateway.admission import Admission
+from metamcp.gateway.audit import Audit, Write, start_refused
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.interface import Gateway, Reply
 from metamcp.gateway.local import LocalGateway
@@ -56,6 +58,7 @@ from metamcp.runtime.supervisor import Launcher, Supervisor
 from metamcp.runtime.teardown import Teardown
 from metamcp.runtime.watch import Watch
 from metamcp.telemetry import logs
+from metamcp.telemetry.audit_log import AuditLog
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
 from metamcp.upstream.remote.child import RemoteChild
@@ -96,6 +99,7 @@ class Core:
     watch: Watch
     audience: Audience
     admission: Admission
+    audit_log: AuditLog
     lock: int
 
     def gateway(self) -> Gateway:
@@ -115,6 +119,7 @@ class Core:
         for workers in (self.readers, self.issuers, self.starters, self.chores, self.screeners):
             workers.close(_CLOSE_SECONDS)
         self.engine.close()
+        self.audit_log.close()
         self.reactor.close()
         os.close(self.lock)
 
@@ -154,6 +159,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         """Of the configuration in force."""
         return build_resolver(settings, live.loaded, identity)
 
+    audit_log = _audit_log(settings)
     ledger = Ledger(settings.state_dir)
     image_admission = build_admission(engine, ledger)
 
@@ -165,7 +171,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         screeners.submit(lambda: prepare(resolver(), live, image_admission, server))
         catalog.image_changed(server)
 
-    launch = _launcher(resolver, engine, image_admission)
+    launch = _launcher(resolver, engine, image_admission, audit_log.write)
     teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping)
     supervisor = Supervisor(
         reactor, starters, launch, teardown, inquest, grace or Grace(),
@@ -188,26 +194,32 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )  # fmt: skip
     namespaces = Namespaces(live, catalog)
     admission = Admission(reactor, issuers, live, fetch_keys)
-    registry = SessionRegistry(reactor.clock, lambda session: router.session_closed(session))
+    registry = SessionRegistry(
+        reactor.clock, lambda session: router.session_closed(session), settings.max_sessions_per_principal
+    )
     snapshot = Snapshot(
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
         image_of, ledger.record, container_memory, _wall,
     )  # fmt: skip
     judge = judging(resolver, engine, image_admission)
     operators = _operators(settings, live, identity, engine, reactor, chores, snapshot, judge)
-    operators["reload"] = lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body))
-    operators["accept-image"] = accepting(
-        reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server),
-        lambda server: _reset(live, pool, catalog, server),
+    audit = Audit(audit_log.write, reactor.clock)
+    operators |= _orders(
+        audit, lambda reply: reloader.request("a command", lambda body: answer(reply, body)),
+        lambda reply, server: answer(reply, _reset(live, pool, catalog, server)),
+        accepting(
+            reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server),
+            lambda server: _reset(live, pool, catalog, server),
+        ),
     )  # fmt: skip
     operators |= {"access": admission.watch, "issuer-keys": admission.renew}
-    operators["reset"] = lambda reply, server: answer(reply, _reset(live, pool, catalog, server))
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
+        audit, Quota(settings.max_streams_per_principal, "streams or requests without a session", "streams"),
         time.time, lambda: secrets.token_urlsafe(24),
     )  # fmt: skip
     reconfiguration = Reconfiguration(live, pool, images, eras, catalog, namespaces, router, admission)
-    reloader = _reloader(settings, identity, reactor, readers, found, reconfiguration)
+    reloader = _reloader(settings, identity, reactor, readers, found, reconfiguration, audit)
     reaper = Reaper(reactor, chores, engine, identity, lambda: supervisor.containers, supervisor.see)
     audience = Audience(
         supervisor, inquest, teardown, reaper,
@@ -216,7 +228,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     watch = Watch(engine, reactor, identity.instance, audience)
     core = Core(
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
-        screeners, issuers, engine, watch, audience, admission, lock,
+        screeners, issuers, engine, watch, audience, admission, audit_log, lock,
     )  # fmt: skip
     _schedule(core, registry)
     return core
@@ -229,12 +241,14 @@ def _reloader(
     readers: Workers,
     found: Stamp,
     reconfiguration: Reconfiguration,
+    audit: Audit,
 ) -> Reloader:
     live = reconfiguration.live
 
     def apply(loaded: Loaded, plan: Plan) -> None:
         reconfiguration.apply(loaded, plan, time.time())
         if not plan.empty:
+            audit.ordered("configuration-reloaded")
             _warn_of_no_effect(settings, loaded)
 
     licence = build_resolver(settings, live.loaded, identity).licence
@@ -275,11 +289,44 @@ def _retire(pool: UpstreamPool) -> Callable[[str], None]:
     return lambda server: pool.retire(server, "its image is another one", sessions=False)
 
 
-def _launcher(resolver: Callable[[], Resolver], engine: Engine, admission: ImageAdmission) -> Launcher:
+def _audit_log(settings: Settings) -> AuditLog:
+    """Raises ConfigInvalid: a gateway that should keep an audit log does not run without."""
+    try:
+        return AuditLog(settings.audit_log)
+    except OSError as error:
+        text = f"cannot be written: {error.strerror}; choose another path, or off"
+        raise ConfigInvalid([("METAMCP_AUDIT_LOG", text)]) from error
+
+
+def _orders(
+    audit: Audit, reload: Callable[[Reply], None], reset: Operator, accept_image: Operator
+) -> dict[str, Operator]:
+    """What an operator has done, each noted before it is."""
+
+    def do_reload(reply: Reply, _argument: str) -> None:
+        audit.ordered("reload")
+        reload(reply)
+
+    def do_reset(reply: Reply, server: str) -> None:
+        audit.ordered("reset", server)
+        reset(reply, server)
+
+    def do_accept(reply: Reply, server: str) -> None:
+        audit.ordered("accept-image", server)
+        accept_image(reply, server)
+
+    return {"reload": do_reload, "reset": do_reset, "accept-image": do_accept}
+
+
+def _launcher(resolver: Callable[[], Resolver], engine: Engine, admission: ImageAdmission, write: Write) -> Launcher:
     """``resolver`` is asked anew for each start: the allowlist may have become another one."""
 
     def launch(spec: ServerSpec, session: str) -> LaunchPlan:
-        plan = resolver().launch(spec, session, admission.admit)
+        try:
+            plan = resolver().launch(spec, session, admission.admit)
+        except (RefusedByPolicy, CommandInvalid) as refused:
+            start_refused(write, spec.name, refused)
+            raise
         if plan.container_name and spec.network == "internal":
             engine.ensure_internal_network(INTERNAL)
         return plan

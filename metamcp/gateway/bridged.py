@@ -110,6 +110,7 @@ class BridgedCall(Listener):
         self._turn: StatelessTurn | None = turn
         self._principal = turn.client.principal
         self._envelope = turn.envelope
+        self._route = turn.record.route
         self._digest = digest
         self._server_info = server_info
         self._release = release
@@ -194,6 +195,7 @@ class BridgedCall(Listener):
     def _attach(self, turn: StatelessTurn | None) -> None:
         self._turn = turn
         if turn is not None:
+            turn.record.route = self._route
             turn.cancel = self._cancelled
 
     def _ask(self) -> None:

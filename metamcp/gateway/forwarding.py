@@ -68,6 +68,7 @@ class Forwarding:
 
     def of_session(self, turn: SessionTurn, request: Addressed) -> None:
         """Raises MetaMCPError when no instance can be had."""
+        turn.record.route = request.route
         session = turn.session
         if not session.revision:
             raise InvalidRequest("initialize first")
@@ -107,6 +108,7 @@ class Forwarding:
 
     def stateless(self, turn: StatelessTurn, request: Addressed) -> None:
         """Raises MetaMCPError."""
+        turn.record.route = request.route
         spec = self._live.config.servers[request.route.server]
         if self._eras.nearest(spec, "modern") == "modern":
             self._as_it_is(turn, request, spec)

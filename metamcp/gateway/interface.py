@@ -7,12 +7,14 @@ as msgpack arrays: append new members at the end only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Literal, Protocol, TypeGuard
 
 import msgspec
 
+from metamcp.access.principal import ANONYMOUS
 from metamcp.errors import MetaMCPError
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.headers import Params
@@ -27,6 +29,12 @@ class Client(msgspec.Struct, frozen=True, array_like=True):
     transport: Literal["http", "sse"]
     session: str = ""
     revision: str = ""  # the MCP-Protocol-Version header
+    address: str = ""  # of the network; one of IPv6 stands for its /64
+
+    @property
+    def owner(self) -> str:
+        """Who is limited: the principal, and of those without a name each address by itself."""
+        return self.address if self.principal == ANONYMOUS and self.address else self.principal
 
 
 class Post(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -62,8 +70,8 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 Subject = Literal[
-    "status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset", "accept-image", "access",
-    "issuer-keys",
+    "status", "ready", "docker-check", "docker-test", "docker-info", "rates", "reload", "reset", "accept-image",
+    "access", "issuer-keys",
 ]  # fmt: skip
 
 
@@ -99,7 +107,17 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, tag=7):
     stream: str = ""
 
 
-Request = Post | Listen | OpenSse | Delete | Ask | Stateless | Batch
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """For the audit log: the web tier has refused a request. ``rule`` says why; ``omitted`` others were not told, for
+    there were too many."""
+
+    client: Client
+    status: int
+    rule: str
+    omitted: int = 0
+
+
+Request = Post | Listen | OpenSse | Delete | Ask | Stateless | Batch | Refusal
 
 
 class Is(IntEnum):
@@ -122,6 +140,7 @@ class Outbound(msgspec.Struct, frozen=True, array_like=True):
     status: int = 200
     session: str = ""
     number: int = 0
+    retry_after: int = 0  # seconds; 0: nothing is said about it
 
     @property
     def final(self) -> bool:
@@ -155,12 +174,13 @@ class Reply:
     After the final item, and after ``closed`` by the web tier, everything is dropped: an answer is given once.
     """
 
-    __slots__ = ("_deliver", "done", "on_closed")
+    __slots__ = ("_deliver", "done", "on_closed", "on_over")
 
     def __init__(self, deliver: Callable[[Outbound], None]) -> None:
         self._deliver = deliver
         self.done = False
         self.on_closed: Callable[[], None] | None = None
+        self.on_over: Callable[[], None] | None = None  # after the final item or ``closed``, once
 
     def event(self, data: bytes, number: int = 0) -> None:
         self._send(Outbound(Is.EVENT, data, 200, "", number))
@@ -186,6 +206,7 @@ class Reply:
         callback, self.on_closed = self.on_closed, None
         if callback is not None:
             callback()
+        self._over()
 
     def _send(self, outbound: Outbound) -> None:
         if self.done:
@@ -193,13 +214,20 @@ class Reply:
         if outbound.final:
             self.done = True
             self.on_closed = None
+            self._over()
         self._deliver(outbound)
+
+    def _over(self) -> None:
+        callback, self.on_over = self.on_over, None
+        if callback is not None:
+            callback()
 
 
 def failure(error: MetaMCPError, identifier: bytes = b"") -> Outbound:
     """FAILED with the error's own status and JSON-RPC body."""
     body = jsonrpc.error_response(identifier, error.as_jsonrpc())
-    return Outbound(Is.FAILED, body, error.http_status)
+    pause = error.data.get("retryAfterMs", 0)
+    return Outbound(Is.FAILED, body, error.http_status, retry_after=math.ceil(pause / 1000))
 
 
 def _is_request(request: Request) -> TypeGuard[Post]:

@@ -9,17 +9,31 @@ from collections.abc import Callable, Mapping
 
 from metamcp.concurrency.reactor import Reactor
 from metamcp.config.live import Live
+from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.downstream.session import ClientSession
 from metamcp.downstream.streams import Stream, parse_event_id
 from metamcp.errors import InvalidParams, InvalidRequest, MetaMCPError, MethodNotFound, ShuttingDown
 from metamcp.gateway.addressing import address
+from metamcp.gateway.audit import Audit
 from metamcp.gateway.batch import Collected
 from metamcp.gateway.batch import check as check_batch
 from metamcp.gateway.bridged import HeldCalls
 from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.forwarding import Forwarding
-from metamcp.gateway.interface import Ask, Batch, Client, Delete, Listen, OpenSse, Post, Reply, Request, Stateless
+from metamcp.gateway.interface import (
+    Ask,
+    Batch,
+    Client,
+    Delete,
+    Listen,
+    OpenSse,
+    Post,
+    Refusal,
+    Reply,
+    Request,
+    Stateless,
+)
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.listings import KINDS, Kind
 from metamcp.gateway.namespace import Namespace, View, differing
@@ -71,10 +85,14 @@ class Router:
         subscriptions: Subscriptions,
         namespaces: Namespaces,
         operators: Mapping[str, Operator],
+        audit: Audit,
+        streams: Quota,
         wall: Callable[[], float],
         unique: Callable[[], str],
     ) -> None:
         self._reactor = reactor
+        self._audit = audit
+        self._streams = streams
         self._live = live
         self._registry = registry
         self._pool = pool
@@ -91,7 +109,7 @@ class Router:
         self._forwarding = Forwarding(
             reactor, live, pool, eras, subscriptions, held, self._relays, server_info, unique
         )
-        self._stateless = StatelessMethods(self._forwarding, held, self._listenings, self._when_settled)
+        self._stateless = StatelessMethods(self._forwarding, held, self._listenings, self._when_settled, audit)
         self._requests: dict[str, Handler] = {
             "ping": lambda turn, _params: turn.result(b"{}"),
             "tools/call": self._forward("tools/call"),
@@ -115,14 +133,21 @@ class Router:
             self._open(request, reply)
         except MetaMCPError as error:
             reply.failed(error, request.id if isinstance(request, (Post, Stateless)) else b"")
+            self._audit.refused(request, error)
 
     def _open(self, request: Request, reply: Reply) -> None:
         if isinstance(request, Ask):
             self._operators[request.subject](reply, request.argument)
             return
+        if isinstance(request, Refusal):
+            self._audit.told(request)
+            reply.accepted()
+            return
         if self._draining:
             raise ShuttingDown("the gateway is shutting down; connect again in a moment", retryAfterMs=1000)
         shared = self._namespaces.enter(request.client.endpoint, request.client.principal)
+        if isinstance(request, (OpenSse, Listen, Stateless)):
+            reply.on_over = self._streams.take(request.client.owner)
         if isinstance(request, Stateless):
             self._stateless.open(request, shared, reply)
         elif isinstance(request, Post):
@@ -199,7 +224,7 @@ class Router:
         return self._registry.find(client.session, client.endpoint, client.principal, client.transport)
 
     def _open_sse(self, client: Client, reply: Reply) -> None:
-        session = self._registry.create(client.endpoint, client.principal, "sse")
+        session = self._registry.create(client.endpoint, client.principal, "sse", client.owner)
         reply.on_closed = lambda: self._registry.close(session, "the client went away")
         reply.opened(session.id)
         session.attach(reply)
@@ -238,7 +263,8 @@ class Router:
     def _post(self, post: Post, shared: Namespace, reply: Reply) -> None:
         if post.kind == "request" and post.method == "initialize" and post.client.transport == "http":
             requested_version(post.payload)
-            session = self._registry.create(post.client.endpoint, post.client.principal, "http")
+            client = post.client
+            session = self._registry.create(client.endpoint, client.principal, "http", client.owner)
         else:
             session = self._session(post.client)
         if post.kind != "request":
@@ -269,8 +295,9 @@ class Router:
         part = collected.part()
         try:
             turn = self._begin(session, shared, post, part)
-        except InvalidRequest as twice:
-            part.answer(jsonrpc.error_response(post.id, twice.as_jsonrpc()))
+        except MetaMCPError as refused:
+            self._audit.refused(post, refused)
+            part.answer(jsonrpc.error_response(post.id, refused.as_jsonrpc()))
         else:
             self._handle(turn, post)
 
@@ -290,8 +317,9 @@ class Router:
             handler(session, post.payload)
 
     def _begin(self, session: ClientSession, shared: Namespace, post: Post, way: Way | None) -> SessionTurn:
-        """Raises InvalidRequest for an id that is in flight already."""
-        turn = SessionTurn(session, self._own_lists.namespace(session, shared), post.id, way)
+        """Raises InvalidRequest for an id that is in flight already, and TooManyRequests."""
+        record = self._audit.begin(post.client, post.method, session.short_id)
+        turn = SessionTurn(session, self._own_lists.namespace(session, shared), post.id, way, record)
         turn.begin()
         return turn
 
@@ -355,6 +383,7 @@ class Router:
 
         def handle(turn: SessionTurn, params: bytes) -> None:
             request = address(turn.namespace, method, params)
+            turn.record.route = request.route
             connection = self._forwarding.instance(turn.session, self._live.config.servers[request.route.server])
             if connection.era == "legacy" and not connection.key.startswith(SHARED):
                 connection.watched = connection.watched or method == "resources/subscribe"

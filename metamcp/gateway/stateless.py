@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from metamcp import __version__
 from metamcp.errors import InvalidParams, MetaMCPError, MethodNotFound
 from metamcp.gateway.addressing import ADDRESSED, address
+from metamcp.gateway.audit import Audit
 from metamcp.gateway.bridged import HeldCalls
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import Reply, Stateless
@@ -38,11 +39,13 @@ class StatelessMethods:
     held: HeldCalls
     listenings: Listenings
     settled: Callable[[Namespace, Callable[[], None]], None]
+    audit: Audit
 
     def open(self, request: Stateless, namespace: Namespace, reply: Reply) -> None:
         """Raises InvalidParams for an envelope that is not one; everything else becomes the turn's error."""
         params = jsonrpc.decode_object(request.payload)
-        turn = StatelessTurn(request, envelope.read(params), namespace, reply)
+        spoken = envelope.read(params)
+        turn = StatelessTurn(request, spoken, namespace, reply, self.audit.begin(request.client, request.method))
         self.settled(namespace, lambda: self._handle(turn, request, params))
 
     def _handle(self, turn: StatelessTurn, request: Stateless, params: JsonObject) -> None:

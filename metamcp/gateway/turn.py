@@ -7,6 +7,7 @@ from typing import Protocol
 
 from metamcp.downstream.session import Answered, ClientSession
 from metamcp.errors import Cancelled, MetaMCPError
+from metamcp.gateway.audit import Record
 from metamcp.gateway.interface import Reply, Stateless
 from metamcp.gateway.namespace import Namespace
 from metamcp.protocol import jsonrpc, translate
@@ -14,11 +15,14 @@ from metamcp.protocol.envelope import Envelope
 from metamcp.protocol.jsonrpc import JsonObject
 from metamcp.protocol.ladder import http_status
 
+GIVEN_UP = Cancelled("the client gave up")
+
 
 class Turn(Protocol):
     """``cancel`` is set once a server works on it, and called when the client gives up."""
 
     namespace: Namespace
+    record: Record
     cancel: Callable[[JsonObject], None] | None
 
     def event(self, data: bytes) -> None:
@@ -45,11 +49,14 @@ class SessionTurn:
     """A request within a session of the handshake era. ``way`` is None for HTTP+SSE, where everything leaves on the
     session's one stream."""
 
-    def __init__(self, session: ClientSession, namespace: Namespace, identifier: bytes, way: Way | None) -> None:
+    def __init__(
+        self, session: ClientSession, namespace: Namespace, identifier: bytes, way: Way | None, record: Record
+    ) -> None:
         self.session = session
         self.namespace = namespace
         self.id = identifier
         self.way = way
+        self.record = record
         self.cancel: Callable[[JsonObject], None] | None = None
 
     def begin(self) -> None:
@@ -61,6 +68,7 @@ class SessionTurn:
     def cancelled(self, params: JsonObject) -> None:
         if self.cancel is not None:
             self.cancel(params)
+        self.record.end(GIVEN_UP)
 
     def event(self, data: bytes) -> None:
         if self.way is not None:
@@ -75,9 +83,11 @@ class SessionTurn:
 
     def result(self, result: bytes, opened: str = "") -> None:
         """``opened``: the id of the session that this answer opens."""
+        self.record.end()
         self._finish(jsonrpc.result_response(self.id, result), opened)
 
     def error(self, error: bytes | MetaMCPError) -> None:
+        self.record.end(error)
         if isinstance(error, Cancelled) and self.way is None:
             # Nobody waits, and no POST stream has to be ended (Cancellation: no response is sent).
             self.session.finish(self.id)
@@ -97,13 +107,16 @@ class SessionTurn:
 class StatelessTurn:
     """A request of 2026-07-28, a client for itself. That its client hangs up is its cancellation (Cancellation)."""
 
-    def __init__(self, request: Stateless, envelope: Envelope, namespace: Namespace, reply: Reply) -> None:
+    def __init__(
+        self, request: Stateless, envelope: Envelope, namespace: Namespace, reply: Reply, record: Record
+    ) -> None:
         self.client = request.client
         self.method = request.method
         self.id = request.id
         self.envelope = envelope
         self.namespace = namespace
         self.reply = reply
+        self.record = record
         self.cancel: Callable[[JsonObject], None] | None = None
         reply.on_closed = self._hung_up
 
@@ -111,15 +124,18 @@ class StatelessTurn:
         self.reply.event(data)
 
     def result(self, result: bytes) -> None:
+        self.record.end()
         self.reply.answer(jsonrpc.result_response(self.id, result))
 
     def error(self, error: bytes | MetaMCPError) -> None:
+        self.record.end(error)
         body = translate.error_to_stateless(self.method, _error_body(error))
         self.reply.answer(jsonrpc.error_response(self.id, body), status=http_status(jsonrpc.error_code(body)))
 
     def _hung_up(self) -> None:
         if self.cancel is not None:
             self.cancel({})
+        self.record.end(GIVEN_UP)
 
 
 def _error_body(error: bytes | MetaMCPError) -> bytes:

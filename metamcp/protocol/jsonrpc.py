@@ -25,6 +25,10 @@ T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 
 
+MAX_ID, MAX_METHOD = 1024, 256
+"""Of what is kept, compared and sent back; nobody needs more of it."""
+
+
 class NestedTooDeeply(ParseError):
     """JSON, perhaps, but of more levels (about a thousand) than the decoder can go down."""
 
@@ -127,6 +131,10 @@ def _utf8(data: bytes) -> bytes:
 
 def _check(message: Message) -> None:
     identifier = bytes(message.id)
+    if len(identifier) > MAX_ID:
+        raise InvalidRequest(f"an id must not be longer than {MAX_ID} bytes")
+    if message.method is not None and len(message.method) > MAX_METHOD:
+        raise InvalidRequest(f"a method must not be longer than {MAX_METHOD} characters")
     if message.method is None:
         if not bytes(message.result) and not bytes(message.error):
             raise InvalidRequest("a message needs a method, a result or an error")
@@ -198,7 +206,7 @@ def error_code(error: bytes) -> int:
     """The code of a raw error object; 0 when there is none."""
     try:
         return msgspec.json.decode(error, type=_ErrorObject).code
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return 0
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
+from metamcp.protocol.http_head import MAX_BODY
 from metamcp.web import auth, cors, docker_test, errors, ops, sse, streamable, well_known
 from metamcp.web.state import WebState
-
-MAX_BODY = 32 * 1024 * 1024
-"""Bytes of one request; more is answered with 413."""
 
 
 def create_app(state: WebState) -> Flask:

@@ -63,8 +63,8 @@ def admit() -> None:
 
 
 def principal() -> str:
-    """The name that sessions are bound to. For views of an endpoint."""
-    return cast("str", getattr(g, _PRINCIPAL))
+    """The name that sessions are bound to; nobody's, as long as it was not found out or the request was refused."""
+    return cast("str", g.get(_PRINCIPAL, ANONYMOUS))
 
 
 def is_operator() -> bool:

@@ -7,9 +7,10 @@ from urllib.parse import quote, urlencode
 from flask import Blueprint, Response, request
 
 from metamcp.errors import InvalidRequest
-from metamcp.gateway.interface import Client, OpenSse, Outbound
+from metamcp.gateway.interface import OpenSse, Outbound
 from metamcp.protocol import http_rules, sse
-from metamcp.web import auth, messages, streaming
+from metamcp.web import auth, caller, messages, streaming
+from metamcp.web.reading import read_body
 from metamcp.web.state import web_state
 
 blueprint = Blueprint("sse", __name__)
@@ -28,7 +29,7 @@ def open_stream(endpoint: str) -> Response:
         query = {"sessionId": opened.session} | ({"ticket": ticket} if (ticket := auth.ticket(opened.session)) else {})
         return sse.event(f"{base}/message?{urlencode(query, quote_via=quote)}".encode(), "endpoint")
 
-    exchange = web_state().gateway.exchange(OpenSse(Client(endpoint, auth.principal(), "sse")))
+    exchange = web_state().gateway.exchange(OpenSse(caller.client(endpoint, "sse")))
     return streaming.stream(auth.revocable(exchange), greeting)
 
 
@@ -39,8 +40,8 @@ def message(endpoint: str) -> Response:
     session = request.args.get("sessionId") or request.args.get("session_id")
     if not session:
         raise InvalidRequest("the query parameter sessionId is missing")
-    parts = messages.read(request.get_data(cache=False))
-    client = Client(endpoint, auth.principal(), "sse", session)
+    parts = messages.read(read_body())
+    client = caller.client(endpoint, "sse", session)
     exchange = web_state().gateway.exchange(parts.request(client, ""))
     response = streaming.answer(exchange, http_rules.Accepts(json=True, sse=False))
     if response.status_code == 202:

@@ -11,7 +11,9 @@ from flask import Flask, current_app
 
 from metamcp.access.keyfile import KeyFile
 from metamcp.gateway.interface import Exchange, Gateway
+from metamcp.web.budget import Budget
 from metamcp.web.doors import Doors
+from metamcp.web.refusals import Refusals
 
 _KEY = "metamcp"
 
@@ -57,6 +59,8 @@ class WebState:
     public_url: str = ""
     heartbeat: float = 15.0
     streams: OpenStreams = field(default_factory=OpenStreams)
+    bodies: Budget = field(default_factory=Budget)
+    refusals: Refusals = field(default_factory=Refusals)
 
     def install(self, app: Flask) -> None:
         app.extensions[_KEY] = self

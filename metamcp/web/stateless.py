@@ -7,14 +7,13 @@ from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from metamcp.errors import SupervisorAway
-from metamcp.gateway.interface import Client, Exchange, Is, Outbound, Stateless, failure
+from metamcp.gateway.interface import Exchange, Is, Outbound, Stateless, failure
 from metamcp.protocol import envelope, jsonrpc, ladder
 from metamcp.protocol.headers import Headers
-from metamcp.protocol.http_rules import JSON
 from metamcp.protocol.ladder import Asked, Refused, Told
 from metamcp.protocol.versions import HANDSHAKE
-from metamcp.web import streaming
-from metamcp.web.auth import principal, revocable
+from metamcp.web import caller, streaming
+from metamcp.web.auth import revocable
 from metamcp.web.hangup import Watched
 from metamcp.web.state import web_state
 
@@ -54,7 +53,7 @@ def post(endpoint: str, body: bytes) -> Response:
         return _json(failure(found.error, found.id))
     if isinstance(found, Told):
         return Response(status=202)
-    client = Client(endpoint, principal(), "http", revision=envelope.REVISION)
+    client = caller.client(endpoint, "http", revision=envelope.REVISION)
     asked = Stateless(client, found.method, found.id, found.params, found.mirrored)
     exchange = web_state().gateway.exchange(asked)
     return _answer(Watched(revocable(exchange), request.environ.get("gunicorn.sock")), found)
@@ -97,7 +96,7 @@ def _failed(final: Outbound, response: _Final, identifier: bytes) -> Outbound:
     known = bytes(response.id) != b"null"
     data = final.data if known else jsonrpc.error_response(identifier, error)
     if final.kind == Is.FAILED:
-        return Outbound(final.kind, data, final.status)
+        return msgspec.structs.replace(final, data=data)
     return Outbound(final.kind, data, _status(error))
 
 
@@ -109,4 +108,4 @@ def _status(error: bytes) -> int:
 
 
 def _json(final: Outbound) -> Response:
-    return Response(final.data, final.status, mimetype=JSON)
+    return streaming.json_response(msgspec.structs.replace(final, session=""))

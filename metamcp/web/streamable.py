@@ -12,8 +12,9 @@ from metamcp.errors import InvalidRequest
 from metamcp.gateway.interface import Client, Delete, Listen, Outbound
 from metamcp.protocol import http_rules
 from metamcp.protocol.versions import HANDSHAKE
-from metamcp.web import messages, stateless, streaming
-from metamcp.web.auth import principal, revocable
+from metamcp.web import caller, messages, stateless, streaming
+from metamcp.web.auth import revocable
+from metamcp.web.reading import read_body
 from metamcp.web.state import web_state
 
 blueprint = Blueprint("streamable", __name__)
@@ -23,7 +24,7 @@ blueprint = Blueprint("streamable", __name__)
 @blueprint.post("/mcp", strict_slashes=False, defaults={"endpoint": "default"})
 def post(endpoint: str) -> Response:
     """One message of the client; a request is answered with JSON or a stream, the rest with 202."""
-    body = request.get_data(cache=False)
+    body = read_body()
     if stateless.is_meant(body):
         return stateless.post(endpoint, body)
     accepts = http_rules.accepts(request.headers.get("Accept"))
@@ -83,4 +84,4 @@ def _client(endpoint: str, session_required: bool) -> Client:
     if session_required and not session:
         raise InvalidRequest(f"the header {streaming.SESSION_HEADER} is missing: initialize first")
     revision = request.headers.get("MCP-Protocol-Version", "")
-    return Client(endpoint, principal(), "http", session if session_required else "", revision)
+    return caller.client(endpoint, "http", session if session_required else "", revision)

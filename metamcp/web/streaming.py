@@ -23,6 +23,8 @@ def json_response(outbound: Outbound) -> Response:
     response = Response(outbound.data, outbound.status, mimetype=JSON)
     if outbound.session:
         response.headers[SESSION_HEADER] = outbound.session
+    if outbound.retry_after:
+        response.headers["Retry-After"] = str(outbound.retry_after)
     return response
 
 

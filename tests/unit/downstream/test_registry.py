@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from metamcp.downstream import registry as module
 from metamcp.downstream.registry import IDLE_SECONDS, SessionRegistry, new_id
 from metamcp.downstream.session import ClientSession
-from metamcp.errors import AtCapacity, SessionUnknown
+from metamcp.errors import AtCapacity, SessionUnknown, TooManyRequests
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, of_one: int = 1000, in_all: int = 1000) -> None:
         self.now = 100.0
         self.closed: list[ClientSession] = []
-        self.registry = SessionRegistry(lambda: self.now, self.closed.append)
+        self.registry = SessionRegistry(lambda: self.now, self.closed.append, of_one, in_all)
 
 
 @pytest.fixture
@@ -52,10 +51,8 @@ def test_use_renews_a_session(world: World) -> None:
     assert len(world.registry) == 1
 
 
-def test_full_registry_lets_the_longest_idle_go_and_refuses_when_all_are_busy(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_SESSIONS", 2)
+def test_full_registry_lets_the_longest_idle_go_and_refuses_when_all_are_busy() -> None:
+    world = World(in_all=2)
     first = world.registry.create("dev", "alice", "http")
     world.now += 1
     second = world.registry.create("dev", "alice", "http")
@@ -65,6 +62,42 @@ def test_full_registry_lets_the_longest_idle_go_and_refuses_when_all_are_busy(
         session.begin(b"1", lambda _params: None)
     with pytest.raises(AtCapacity):
         world.registry.create("dev", "alice", "http")
+
+
+def test_a_stranger_who_opens_a_hundred_thousand_sessions_throws_out_only_their_own() -> None:
+    world = World(of_one=100, in_all=1000)
+    others = [world.registry.create("dev", "anonymous", "http", f"10.0.0.{number}") for number in range(200)]
+    for _ in range(100_000):
+        world.registry.create("dev", "anonymous", "http", "192.0.2.1")
+    assert {session.owner for session in world.closed} == {"192.0.2.1"}
+    assert len(world.registry) == 300
+    assert all(world.registry.find(session.id, "dev", "anonymous", "http") is session for session in others)
+
+
+def test_at_the_bound_of_all_the_one_gives_way_who_has_most() -> None:
+    world = World(of_one=100, in_all=10)
+    modest = world.registry.create("dev", "anonymous", "http", "10.0.0.1")
+    for _ in range(9):
+        world.registry.create("dev", "anonymous", "http", "192.0.2.1")
+    world.registry.create("dev", "anonymous", "http", "10.0.0.2")
+    assert [session.owner for session in world.closed] == ["192.0.2.1"]
+    assert modest in world.registry.sessions
+
+
+def test_a_client_whose_sessions_are_all_in_use_is_refused_alone() -> None:
+    world = World(of_one=1)
+    world.registry.create("dev", "alice", "http").begin(b"1", lambda _params: None)
+    with pytest.raises(TooManyRequests):
+        world.registry.create("dev", "alice", "http")
+    assert world.registry.create("dev", "bob", "http").principal == "bob"
+
+
+def test_the_session_that_was_used_last_stays_longest() -> None:
+    world = World(of_one=2)
+    first, second = (world.registry.create("dev", "alice", "http") for _ in range(2))
+    world.registry.find(first.id, "dev", "alice", "http")
+    world.registry.create("dev", "alice", "http")
+    assert world.closed == [second]
 
 
 def test_closing_twice_frees_once(world: World) -> None:

@@ -34,7 +34,7 @@ def test_the_endpoint_event_comes_first_then_messages_and_heartbeats(http: Flask
         b"event: endpoint\ndata: /metamcp/dev/message?sessionId=s1\n\n"
         b': heartbeat\n\nevent: message\ndata: {"n":1}\n\n'
     )
-    assert gateway.requests == [OpenSse(Client("dev", "anonymous", "sse"))]
+    assert gateway.requests == [OpenSse(Client("dev", "anonymous", "sse", address="127.0.0.1"))]
 
 
 @pytest.mark.parametrize(("url", "base", "endpoint"), [
@@ -102,7 +102,8 @@ def test_a_message_is_accepted_with_202(http: FlaskClient, gateway: FakeGateway,
     gateway.items = (ACCEPTED,)
     response = http.post(f"{path}?{name}=s1", data=PING)
     assert (response.status_code, response.data) == (202, b"Accepted")
-    assert gateway.requests == [Post(Client("dev", "anonymous", "sse", "s1"), "request", "ping", b"1", b"{}")]
+    client = Client("dev", "anonymous", "sse", "s1", "", "127.0.0.1")
+    assert gateway.requests == [Post(client, "request", "ping", b"1", b"{}")]
     assert gateway.exchanges[0].closed
 
 
@@ -110,7 +111,8 @@ def test_a_response_of_the_client_is_passed_on_whole(http: FlaskClient, gateway:
     gateway.items = (ACCEPTED,)
     body = b'{"jsonrpc":"2.0","id":3,"error":{"code":1,"message":"no"}}'
     http.post("/message?sessionId=s1", data=body)
-    assert gateway.requests[0] == Post(Client("default", "anonymous", "sse", "s1"), "response", "", b"3", body)
+    client = Client("default", "anonymous", "sse", "s1", "", "127.0.0.1")
+    assert gateway.requests[0] == Post(client, "response", "", b"3", body)
 
 
 def test_a_missing_session_is_400(http: FlaskClient, gateway: FakeGateway) -> None:

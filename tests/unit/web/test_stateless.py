@@ -84,7 +84,7 @@ def test_a_request_reaches_the_gateway_whole_and_without_a_session(site: Site) -
     )  # fmt: skip
     assert (response.status_code, response.data) == (200, answer().data)
     payload = json.dumps(json.loads(data)["params"]).encode()
-    client = Client("dev", "anonymous", "http", "", REVISION)
+    client = Client("dev", "anonymous", "http", "", REVISION, "127.0.0.1")
     headers = {"region": "é", "bad": None}
     assert site.request == Stateless(client, "tools/call", b'"a"', payload, headers)
 

@@ -71,7 +71,7 @@ def test_an_answer_that_comes_first_is_one_json_body(site: Site) -> None:
 def test_the_gateway_gets_the_envelope_and_the_raw_params(site: Site) -> None:
     body = b'{"jsonrpc":"2.0","id":"a\\u0062","method":"tools/call","params":{"n": 1.50}}'
     site.post(body, MCP_Protocol_Version="2025-06-18")
-    client = Client("dev", "anonymous", "http", "s1", "2025-06-18")
+    client = Client("dev", "anonymous", "http", "s1", "2025-06-18", "127.0.0.1")
     name = site.request.stream
     assert name and site.request == Post(client, "request", "tools/call", b'"a\\u0062"', b'{"n": 1.50}', name)
 
@@ -261,7 +261,7 @@ def test_get_opens_a_stream_at_once(site: Site) -> None:
     response = site.get()
     assert (response.status_code, response.mimetype) == (200, "text/event-stream")
     assert response.data == b': open\n\nevent: message\ndata: {"n":1}\n\n: heartbeat\n\n'
-    assert site.request == Listen(Client("dev", "anonymous", "http", "s1"), site.request.stream)
+    assert site.request == Listen(Client("dev", "anonymous", "http", "s1", "", "127.0.0.1"), site.request.stream)
 
 
 def test_a_stream_that_its_client_leaves_ends_its_exchange(site: Site) -> None:
@@ -291,4 +291,4 @@ def test_head_opens_no_exchange(site: Site, url: str) -> None:
 def test_delete_ends_the_session_with_200(site: Site) -> None:
     site.says(ACCEPTED)
     assert site.http.delete(URL, headers={"Mcp-Session-Id": "s1"}).status_code == 200
-    assert site.request == Delete(Client("dev", "anonymous", "http", "s1"))
+    assert site.request == Delete(Client("dev", "anonymous", "http", "s1", "", "127.0.0.1"))

@@ -1,0 +1,87 @@
+"""The audit log's file: whole lines, whatever the operator and the disk do."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gateway_process import eventually
+
+from metamcp.telemetry.audit_log import AuditLog
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def opened(request: pytest.FixtureRequest) -> Callable[[Path], AuditLog]:
+    def make(path: Path, size: int = 100) -> AuditLog:
+        log = AuditLog(path, wall=lambda: 1.5, size=size)
+        request.addfinalizer(log.close)
+        return log
+
+    return make
+
+
+def test_each_line_is_one_object_whatever_its_texts_hold(tmp_path: Path, opened: Callable[[Path], AuditLog]) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = opened(path)
+    log.write("request", tool="a\nb\r\x1b[31m\u2028", code=0, session="", rule=None)
+    log.close()
+    assert path.read_bytes().count(b"\n") == 1 and path.read_bytes().isascii()
+    assert lines(path) == [{"time": 1.5, "event": "request", "tool": "a\nb\r\x1b[31m\u2028", "code": 0}]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_moved_away_is_made_anew(tmp_path: Path, opened: Callable[[Path], AuditLog]) -> None:
+    path, old = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+    log = opened(path)
+    log.write("one")
+    eventually(lambda: bool(path.read_bytes()), "the first line")
+    path.rename(old)
+    log.write("two")
+    log.close()
+    assert [line["event"] for line in lines(old)] == ["one"]
+    assert [line["event"] for line in lines(path)] == ["two"]
+
+
+def test_a_full_disk_loses_lines_counts_them_and_says_so_once(
+    tmp_path: Path, opened: Callable[[Path], AuditLog], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.symlink_to("/dev/full")
+    log = opened(path)
+    for number in range(10):
+        log.write("request", number=number)
+    eventually(lambda: log.lost == 10, "all lines are lost")
+    path.unlink()
+    log.write("after")
+    log.close()
+    assert log.lost == 0
+    assert [line["event"] for line in lines(path)] == ["after"]
+    said = [record.message for record in caplog.records]
+    assert said == ["audit-not-written", "audit-written-again"]
+
+
+def test_a_queue_that_is_full_loses_lines_rather_than_time(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl", size=1)
+    log.close()  # nobody takes lines out any more
+    log.write("one")
+    log.write("two")
+    log.write("three")
+    assert log.lost == 2
+
+
+def test_a_path_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        AuditLog(tmp_path / "nowhere" / "audit.jsonl")
+
+
+def test_no_path_means_no_thread_and_no_file() -> None:
+    log = AuditLog(None)
+    log.write("request")
+    log.close()
