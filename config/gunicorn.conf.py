@@ -19,6 +19,7 @@ from contextlib import suppress
 from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventPyWSGIWorker, PyWSGIHandler, PyWSGIServer
 
+import metamcp.web.counters  # noqa: F401  loaded before workers are forked: they share its memory
 from metamcp import separation
 from metamcp.config.loader import load
 from metamcp.config.settings import Settings

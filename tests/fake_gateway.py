@@ -12,7 +12,8 @@ from werkzeug.test import TestResponse
 from metamcp.access.keyfile import KeyFile
 from metamcp.access.policy import Door, Policy
 from metamcp.errors import SupervisorAway
-from metamcp.gateway.interface import Exchange, Is, Outbound, Refusal, Request, failure
+from metamcp.gateway.interface import Ask, Exchange, Is, Outbound, Refusal, Request, failure
+from metamcp.protocol import jsonrpc
 from metamcp.web.application import create_app
 from metamcp.web.state import WebState
 
@@ -55,6 +56,7 @@ class FakeGateway:
         self.items = items
         self.make: Callable[[], Exchange] | None = None
         self.requests: list[Any] = []
+        self.rates: dict[str, str] = {}  # of endpoints
         self.refusals: list[Refusal] = []  # told for the audit log
         self.exchanges: list[ScriptedExchange] = []
 
@@ -62,6 +64,8 @@ class FakeGateway:
         if isinstance(request, Refusal):
             self.refusals.append(request)
             return ScriptedExchange((ACCEPTED,))
+        if isinstance(request, Ask) and request.subject == "rates":
+            return ScriptedExchange((answer(jsonrpc.encode(self.rates)),))
         self.requests.append(request)
         if self.make is not None:
             return self.make()

@@ -26,4 +26,9 @@ def build_web(settings: Settings, gateway: Gateway | None = None) -> Flask:
     hosts = frozenset(settings.allowed_hosts)
     origins = frozenset(settings.allowed_origins) or hosts
     keys = KeyFile(path_in(settings.state_dir))
-    return create_app(WebState(gateway, hosts, origins, keys, ToldDoors(gateway), settings.public_url))
+    return create_app(
+        WebState(
+            gateway, hosts, origins, keys, ToldDoors(gateway), settings.public_url,
+            trusted_proxies=settings.trusted_proxies, rate_limit=settings.rate_limit,
+        )
+    )  # fmt: skip

@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 MAX_ID, MAX_METHOD = 1024, 256
-"""Of what is kept, compared and sent back; nobody needs more of it."""
+"""Of a request: they are kept, compared and sent back, and nobody needs more of them."""
 
 
 class NestedTooDeeply(ParseError):
@@ -131,10 +131,6 @@ def _utf8(data: bytes) -> bytes:
 
 def _check(message: Message) -> None:
     identifier = bytes(message.id)
-    if len(identifier) > MAX_ID:
-        raise InvalidRequest(f"an id must not be longer than {MAX_ID} bytes")
-    if message.method is not None and len(message.method) > MAX_METHOD:
-        raise InvalidRequest(f"a method must not be longer than {MAX_METHOD} characters")
     if message.method is None:
         if not bytes(message.result) and not bytes(message.error):
             raise InvalidRequest("a message needs a method, a result or an error")
@@ -142,6 +138,8 @@ def _check(message: Message) -> None:
             raise InvalidRequest("a response needs the id of its request")
     elif identifier and not valid_id(identifier):
         raise InvalidRequest("an id must be a string or an integer")
+    elif len(identifier) > MAX_ID or len(message.method) > MAX_METHOD:
+        raise InvalidRequest(f"an id must not be longer than {MAX_ID} bytes, a method than {MAX_METHOD} characters")
     if bytes(memoryview(message.params)[:1]) not in (b"", b"{"):
         raise InvalidRequest("params must be an object")
 

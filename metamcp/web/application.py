@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from metamcp.protocol.http_head import MAX_BODY
-from metamcp.web import auth, cors, docker_test, errors, ops, sse, streamable, well_known
+from metamcp.web import auth, cors, docker_test, errors, ops, rates, sse, streamable, well_known
 from metamcp.web.state import WebState
 
 
@@ -17,10 +18,13 @@ def create_app(state: WebState) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False
     state.install(app)
+    if state.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=state.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     errors.register(app)
     app.before_request(auth.check_origin)
     cors.register(app)
     auth.register(app)
+    rates.register(app)  # who is limited is known by now
     for room in (streamable, sse, docker_test, ops, well_known):
         app.register_blueprint(room.blueprint)
     return app

@@ -49,7 +49,7 @@ class OpenStreams:
 
 @dataclass(frozen=True, slots=True)
 class WebState:
-    """``heartbeat`` is in seconds; the hosts, origins and ``public_url`` are as in docs/configuration.md."""
+    """``heartbeat`` is in seconds; the others are as in docs/configuration.md."""
 
     gateway: Gateway
     allowed_hosts: frozenset[str]
@@ -58,6 +58,8 @@ class WebState:
     doors: Doors
     public_url: str = ""
     heartbeat: float = 15.0
+    trusted_proxies: int = 0
+    rate_limit: str = ""
     streams: OpenStreams = field(default_factory=OpenStreams)
     bodies: Budget = field(default_factory=Budget)
     refusals: Refusals = field(default_factory=Refusals)

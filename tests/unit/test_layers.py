@@ -49,6 +49,8 @@ FOREIGN: dict[str, set[str]] = {
     "urllib3": {"access.fetch", "upstream.remote.wire"},
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
+    "flask_limiter": {"web.rates"},
+    "limits": {"web.rates"},
     "click": {"__main__", "key_commands"},
 }
 

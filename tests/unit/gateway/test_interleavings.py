@@ -100,6 +100,9 @@ class Scene:
             else:
                 assert call.got.kinds == [Is.ACCEPTED]
         assert self.clients[1].heard == self.told
+        audited = [line["result"] for line in self.core.audited if line.get("method") == "tools/call"]
+        assert len(audited) == len(self.calls)
+        assert set(audited) <= {"result", "cancelled"}
 
 
 Step = tuple[str, int, bytes, bytes, str, int]

@@ -286,3 +286,13 @@ def test_method_with_quotes_stays_one_string() -> None:
 def test_error_without_a_known_id_has_the_id_null() -> None:
     error: dict[str, Any] = {"code": -32700, "message": "no"}
     assert json.loads(jsonrpc.error_response(b"", error)) == {"jsonrpc": "2.0", "id": None, "error": error}
+
+
+@pytest.mark.parametrize(
+    "member",
+    [b'"id":"%s","method":"ping"' % (b"i" * 1100), b'"id":1,"method":"%s"' % (b"m" * 300)],
+    ids=["id", "method"],
+)
+def test_an_id_or_a_method_without_measure_is_no_message(member: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="longer"):
+        jsonrpc.parse(b'{"jsonrpc":"2.0",%s}' % member)
