@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,15 +59,13 @@ def test_a_proxy_and_the_gateway_see_the_same_requests(site: Site, name: str) ->
     assert len(statuses(answer)) <= 1 + seen
 
 
-def _until_quiet(connection: object) -> bytes:
+def _until_quiet(connection: socket.socket) -> bytes:
     """What comes until the other side closes or has nothing more to say."""
     found, until = b"", time.monotonic() + 10
-    connection.settimeout(_QUIET_SECONDS)  # type: ignore[attr-defined]
-    try:
-        while time.monotonic() < until and (data := connection.recv(65536)):  # type: ignore[attr-defined]
+    connection.settimeout(_QUIET_SECONDS)
+    with suppress(TimeoutError, ConnectionResetError):
+        while time.monotonic() < until and (data := connection.recv(65536)):
             found += data
-    except (TimeoutError, ConnectionResetError):
-        pass
     return found
 
 
