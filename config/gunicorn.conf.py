@@ -202,7 +202,7 @@ class _Server(PyWSGIServer):
     def handle(self, sock, address):
         """One client must not have all connections of a worker. Behind proxies all have the proxy's address."""
         name = address[0] if address and not _settings.trusted_proxies else None
-        if name and self.addresses[name] >= worker_connections // 2:
+        if name and self.addresses[name] >= worker_connections * 3 // 4:
             with suppress(OSError), sock:
                 sock.sendall(http_head.refusal(TooManyRequests("too many connections from one address")))
             return

@@ -100,7 +100,7 @@ class Settings:
     client_seconds: float = 30.0
     rate_limit: str = ""
     max_sessions_per_principal: int = 1000
-    max_streams_per_principal: int = 1000
+    max_streams_per_principal: int = 2000
     audit_log: Path | None = Path("var/audit.jsonl")
     runtime: Runtime = "docker-cli"
     max_instances: int = 500

@@ -29,6 +29,7 @@ _REFUSALS = (AtCapacity, RefusedByPolicy, CommandInvalid, ShuttingDown)
 """Of the gateway's own errors those that no client is to blame for, and yet nobody was asked."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}(?=:)", re.IGNORECASE)
+_LONGEST = 64  # of the name of an endpoint, which need not exist
 _NAMED = frozenset({"tools/call", "prompts/get"})
 _METHOD = re.compile(r"[a-zA-Z/_$.-]{1,64}")
 
@@ -107,7 +108,7 @@ def start_refused(write: Write, server: str, error: MetaMCPError) -> None:
 
 def _who(client: Client, session: str) -> dict[str, object]:
     return {
-        "principal": client.principal, "address": client.address, "endpoint": client.endpoint,
+        "principal": client.principal, "address": client.address, "endpoint": client.endpoint[:_LONGEST],
         "transport": client.transport, "session": session,
     }  # fmt: skip
 

@@ -59,6 +59,8 @@ def died(scene: Scene) -> None:
 
 def deadline(scene: Scene) -> None:
     scene.core.reactor.advance(61)
+    scene.core.pool.sweep()
+    scene.core.reactor.turn()
 
 
 def cancelled(scene: Scene) -> None:
