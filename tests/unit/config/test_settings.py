@@ -156,6 +156,7 @@ def test_web_tier_gets_no_variable_that_is_for_the_supervisor_alone() -> None:
     """A new variable has to be put on one of the two sides."""
     supervisors = {
         "METAMCP_CONFIG_DIR", "METAMCP_RUNTIME", "METAMCP_MAX_INSTANCES", "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
+        "METAMCP_MAX_SESSIONS_PER_PRINCIPAL", "METAMCP_MAX_STREAMS_PER_PRINCIPAL", "METAMCP_AUDIT_LOG",
         "DOCKER_HOST", "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
     }  # fmt: skip
     assert set(VARIABLES) == {*WEB_VARIABLES, *supervisors}

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from fake_core import Core, WireClient
+from fake_gateway import NO_KEYS, Open
 from fake_upstream import FakeChild, Json, ScriptedServer, tool
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -76,7 +77,8 @@ class Site:
         self.session = WireClient(self.core, "http").identity.session
         self.exchanges: list[Turning] = []
         hosts = frozenset({"localhost"})
-        self.http = HttpClient(create_app(WebState(self, hosts, hosts, heartbeat=HEARTBEAT)), TestResponse)
+        state = WebState(self, hosts, hosts, NO_KEYS, Open(), heartbeat=HEARTBEAT)
+        self.http = HttpClient(create_app(state), TestResponse)
 
     def exchange(self, request: Request) -> Turning:
         self.exchanges.append(Turning(self.core, request))

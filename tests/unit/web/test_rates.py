@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fake_gateway import FakeGateway, answer
+from fake_gateway import NO_KEYS, FakeGateway, Open, answer
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -27,7 +27,7 @@ def nothing_is_counted_yet() -> Iterator[None]:
 
 
 def site(gateway: FakeGateway, rate: str = "", proxies: int = 0) -> FlaskClient:
-    state = WebState(gateway, HOSTS, HOSTS, rate_limit=rate, trusted_proxies=proxies)
+    state = WebState(gateway, HOSTS, HOSTS, NO_KEYS, Open(), rate_limit=rate, trusted_proxies=proxies)
     return create_app(state).test_client()
 
 
