@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from metamcp.access import keyfile
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
 from metamcp.factory.core import Core, build_core
@@ -45,12 +46,13 @@ def run(settings: Settings) -> int:
 
 def _open_link(link: LinkServer, settings: Settings) -> None:
     """For ourselves alone, or for one group. A web tier of another user may go through the state directory to the
-    socket, and see nothing else there."""
+    socket and to the hashes of keys, and see nothing else there."""
     group = account(settings.web_user).pw_gid if settings.web_user else -1
     try:
         if settings.web_user and not settings.split:
             os.chown(settings.state_dir, -1, group)
             settings.state_dir.chmod(0o710)
+            keyfile.open_to(settings.state_dir, group)
         link.start(0o660 if settings.split or settings.web_user else 0o600, group)
     except PermissionError as refused:
         text = f"the group {group} of the web tier cannot be given {refused.filename}: start as root or in that group"

@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from metamcp.access.keys import MAX_FILE_BYTES, Keys, KeysUnusable, Record, encode, parse
@@ -78,7 +78,7 @@ class KeyFile:
 def rewrite(path: Path, change: Change) -> tuple[Record, ...]:
     """What there is after ``change``, which alters the list of records in place. One writer at a time. Raises
     KeysUnusable rather than write over what it cannot read, OSError, and whatever ``change`` raises. Blocks."""
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    _make_folder(path.parent)
     with _locked(path.with_suffix(".lock")):
         before = read(path).records
         records = list(before)
@@ -97,10 +97,27 @@ def read(path: Path) -> Keys:
         return Keys()
 
 
+def open_to(state_dir: Path, group: int) -> None:
+    """For a web tier that is another user: its group may read the keys, made before or after. Raises OSError."""
+    path = path_in(state_dir)
+    _make_folder(path.parent)
+    for place in (path.parent, path):
+        with suppress(FileNotFoundError):
+            os.chown(place, -1, group)
+
+
+def _make_folder(folder: Path) -> None:
+    with suppress(FileExistsError):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o750)
+        _belong_to(folder, folder.parent)
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        _belong_to(descriptor, path.parent)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -109,12 +126,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _replace(path: Path, content: bytes) -> None:
     """At once and for good: a reader sees the old file or the new one, also after a loss of power."""
-    folder = path.parent.stat()
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o640)
-            _belong_to(file.fileno(), folder)
+            _belong_to(file.fileno(), path.parent)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -125,12 +141,14 @@ def _replace(path: Path, content: bytes) -> None:
     _sync(path.parent)
 
 
-def _belong_to(descriptor: int, folder: os.stat_result) -> None:
-    """The web tier may be another user: it reads by the folder's group, also when root makes a key."""
+def _belong_to(place: int | Path, folder: Path) -> None:
+    """Whoever makes a key, root included, makes it for the folder's owner and group: by the group a web tier that is
+    another user reads it."""
+    found = folder.stat()
     if os.geteuid() == 0:
-        os.fchown(descriptor, folder.st_uid, folder.st_gid)
-    elif folder.st_gid in (os.getegid(), *os.getgroups()):
-        os.fchown(descriptor, -1, folder.st_gid)
+        os.chown(place, found.st_uid, found.st_gid)
+    elif found.st_gid in (os.getegid(), *os.getgroups()):
+        os.chown(place, -1, found.st_gid)
 
 
 def _sync(folder: Path) -> None:

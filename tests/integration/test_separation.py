@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -122,17 +123,18 @@ def test_web_tier_holds_no_secret_neither_in_its_environment_nor_in_its_memory(f
             assert not memory_holds(pid, SECRET) and not memory_holds(pid, LITERAL)
 
 
-def test_code_of_the_web_tiers_user_reaches_the_link_and_nothing_else(folder: Path) -> None:
+def test_code_of_the_web_tiers_user_reaches_the_link_and_the_hashes_of_keys_and_nothing_else(folder: Path) -> None:
     with separated(folder) as gateway:
+        make_key(folder)
         supervisor = gateway.supervisor_pid
         (keeper,) = (int(pid) for pid in (status_of(supervisor)["PPid"]))
         python, _ = python_for_everybody()
-        allowed = [["connect", f"{folder}/var/link.sock"]]
+        allowed = [["connect", f"{folder}/var/link.sock"], ["read", f"{folder}/var/access/keys.json"]]
         forbidden = [
             ["connect", f"{folder}/docker.sock"],
             ["read", f"{folder}/config/servers.json"], ["write", f"{folder}/config/servers.json"],
             ["read", f"{folder}/config/allowlist.json"], ["write", f"{folder}/config/allowlist.json"],
-            ["list", f"{folder}/var"],
+            ["list", f"{folder}/var"], ["write", f"{folder}/var/access/keys.json"],
             *(["read", str(path)] for path in sorted(folder.glob("var/*")) if path.is_file()),
             *([word, f"/proc/{pid}/{name}"] for pid in (supervisor, keeper)
               for word, name in (("read", "environ"), ("list", "fd"), ("write", "mem"))),
@@ -141,12 +143,32 @@ def test_code_of_the_web_tiers_user_reaches_the_link_and_nothing_else(folder: Pa
         ]  # fmt: skip
         assert len(forbidden) >= 17, "the state directory has its files"
         said = attempts(python, allowed + forbidden, user=NOBODY.pw_uid, group=NOBODY.pw_gid, groups=[])
-        assert said[0] == "done"
-        assert set(said[1:]) <= {"EACCES", "EPERM"}, list(zip(forbidden, said[1:], strict=True))
+        assert said[: len(allowed)] == ["done"] * len(allowed)
+        assert set(said[len(allowed) :]) <= {"EACCES", "EPERM"}, list(zip(allowed + forbidden, said, strict=True))
         # The same as root: each of these can be done, so it is the user that makes the difference.
         assert set(attempts(python, allowed + forbidden, user=0, group=0, groups=[])) == {"done"}
-        # And a stranger does not even reach the link.
-        assert attempts(python, allowed, user=1, group=1, groups=[]) == ["EACCES"]
+        # And a stranger reaches not even these.
+        assert attempts(python, allowed, user=1, group=1, groups=[]) == ["EACCES"] * len(allowed)
+
+
+def make_key(folder: Path) -> str:
+    """As an operator who is root does, wherever the gateway is then."""
+    argv = [sys.executable, "-m", "metamcp", "keys", "create", "laptop", "--scope", "default", "--scope", "admin"]
+    env = {**os.environ, "METAMCP_STATE_DIR": str(folder / "var"), "METAMCP_CONFIG_DIR": str(folder / "config")}
+    made = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=True)
+    return made.stdout.strip()
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_key_that_root_makes_before_the_gateway_runs_or_while_it_does_is_known_to_the_web_tier(
+    folder: Path, when: str
+) -> None:
+    key = make_key(folder) if when == "before" else ""
+    with separated(folder) as gateway:
+        key = key or make_key(folder)
+        status = f"{gateway.url}/api/status"
+        assert gateway.http.get(status, timeout=10).status_code == 401
+        assert gateway.http.get(status, headers={"X-API-Key": key}, timeout=10).status_code == 200
 
 
 def test_reload_restart_of_workers_and_of_the_supervisor_work_across_the_users(folder: Path) -> None:
