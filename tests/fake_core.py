@@ -10,7 +10,6 @@ from wiring import Gateway, Got, stream_name
 
 from metamcp.config.model import EndpointSpec, ServerSpec
 from metamcp.gateway.interface import Client, Listen, OpenSse, Post, Request
-from metamcp.gateway.operators import answer
 from metamcp.protocol import jsonrpc
 
 Transport = Literal["http", "sse"]
@@ -20,8 +19,7 @@ class Core(Gateway):
     """One endpoint, ``dev``, over one namespace with all ``servers``. Every server follows ``script``."""
 
     def __init__(self, servers: Mapping[str, ServerSpec], script: ScriptedServer, prefix: bool = True) -> None:
-        no_rates = {"rates": lambda reply, _argument: answer(reply, (200, {}))}
-        super().__init__(servers, script, {"dev": EndpointSpec("dev", "all")}, no_rates, prefix)
+        super().__init__(servers, script, {"dev": EndpointSpec("dev", "all")}, prefix=prefix)
         self.catalog.refresh_all()
         self.reactor.turn()
         for child in tuple(self.supervisor.children):

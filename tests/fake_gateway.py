@@ -12,8 +12,7 @@ from werkzeug.test import TestResponse
 from metamcp.access.keyfile import KeyFile
 from metamcp.access.policy import Door, Policy
 from metamcp.errors import SupervisorAway
-from metamcp.gateway.interface import Ask, Exchange, Is, Outbound, Refusal, Request, failure
-from metamcp.protocol import jsonrpc
+from metamcp.gateway.interface import Exchange, Is, Outbound, Refusal, Request, failure
 from metamcp.web.application import create_app
 from metamcp.web.state import WebState
 
@@ -56,7 +55,6 @@ class FakeGateway:
         self.items = items
         self.make: Callable[[], Exchange] | None = None
         self.requests: list[Any] = []
-        self.rates: dict[str, str] = {}  # of endpoints
         self.refusals: list[Refusal] = []  # told for the audit log
         self.exchanges: list[ScriptedExchange] = []
 
@@ -64,8 +62,6 @@ class FakeGateway:
         if isinstance(request, Refusal):
             self.refusals.append(request)
             return ScriptedExchange((ACCEPTED,))
-        if isinstance(request, Ask) and request.subject == "rates":
-            return ScriptedExchange((answer(jsonrpc.encode(self.rates)),))
         self.requests.append(request)
         if self.make is not None:
             return self.make()
@@ -84,10 +80,13 @@ class _Everywhere(dict[str, Door]):
 
 
 class Open:
-    """Doors to endpoints that ask for nothing, whatever they are called."""
+    """Doors to endpoints that ask for nothing, whatever they are called; those in ``rates`` are limited."""
+
+    def __init__(self, **rates: str) -> None:
+        self._policy = Policy(_Everywhere({name: Door("none", rate_limit=rate) for name, rate in rates.items()}))
 
     def policy(self) -> Policy:
-        return Policy(_Everywhere())
+        return self._policy
 
     def keys(self, source: str) -> None:
         raise AssertionError(f"nobody takes tokens here, of {source} neither")

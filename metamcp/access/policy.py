@@ -21,10 +21,11 @@ class Trust(msgspec.Struct, frozen=True):
 
 
 class Door(msgspec.Struct, frozen=True):
-    """``trust`` is there for ``oauth`` alone."""
+    """``trust`` is there for ``oauth`` alone. ``rate_limit`` is for all who enter together, as in ``config.rates``."""
 
     auth: Auth
     trust: Trust | None = None
+    rate_limit: str = ""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ _decoder = msgspec.json.Decoder(Policy)
 
 
 def doors(config: GatewayConfig) -> dict[str, Door]:
-    return {name: Door(spec.auth, _trust(spec.oauth)) for name, spec in config.endpoints.items()}
+    return {name: Door(spec.auth, _trust(spec.oauth), spec.rate_limit) for name, spec in config.endpoints.items()}
 
 
 def encode(policy: Policy) -> bytes:

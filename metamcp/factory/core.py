@@ -365,9 +365,6 @@ def _operators(
         found = snapshot.ready()
         answer(reply, (200 if found["ready"] else 503, found))
 
-    def rates(reply: Reply, _argument: str) -> None:
-        answer(reply, (200, {name: spec.rate_limit for name, spec in live.config.endpoints.items() if spec.rate_limit}))
-
     def check() -> Body:
         found = diagnostics.accessible(Engine, settings.docker_host)
         return (200 if found["accessible"] else 503, found)
@@ -387,7 +384,6 @@ def _operators(
     return {
         "status": status,
         "ready": ready,
-        "rates": rates,
         "docker-check": Question(reactor, chores, check),
         "docker-test": Question(reactor, chores, test),
         "docker-info": Question(reactor, chores, info),

@@ -70,7 +70,7 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 Subject = Literal[
-    "status", "ready", "docker-check", "docker-test", "docker-info", "rates", "reload", "reset", "accept-image",
+    "status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset", "accept-image",
     "access", "issuer-keys",
 ]  # fmt: skip
 

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable
 
-import msgspec
 from flask import Flask, Response, request
 from flask_limiter import ApplicationLimit, Limiter, RequestLimit
 from limits.storage import Storage
 
 from metamcp.errors import AtCapacity, TooManyRequests
-from metamcp.gateway.interface import Ask, Gateway, Is
 from metamcp.web import caller, counters
 from metamcp.web.state import web_state
 
 _LIMITED = frozenset({"streamable", "sse"})  # blueprints: what watches the gateway must not be refused
-_LEARN_SECONDS = 5.0
-_ANSWER_SECONDS = 2.0
-
-_learned = msgspec.json.Decoder(dict[str, str])
 
 
 class SharedStorage(Storage):
@@ -52,45 +45,20 @@ class SharedStorage(Storage):
         counters.SHARED.clear(key)
 
 
-class EndpointRates:
-    """What the configuration in force says of each endpoint, learned from the supervisor every few seconds.
-    Thread-safe; while one thread asks, others go by what was known."""
-
-    def __init__(self, gateway: Gateway, clock: Callable[[], float] = time.monotonic) -> None:
-        self._gateway = gateway
-        self._clock = clock
-        self._due = -math.inf
-        self._known: dict[str, str] = {}
-        self._lock = threading.Lock()
-
-    def of(self, endpoint: str) -> str:
-        with self._lock:
-            now = self._clock()
-            due, self._due = now >= self._due, self._due if now < self._due else now + _LEARN_SECONDS
-        if due:
-            self._learn()
-        return self._known.get(endpoint, "")
-
-    def _learn(self) -> None:
-        exchange = self._gateway.exchange(Ask("rates"))
-        try:
-            found = exchange.next(_ANSWER_SECONDS)
-        finally:
-            exchange.close()
-        if found is not None and found.kind == Is.ANSWER:
-            self._known = _learned.decode(found.data)
-
-
 def register(app: Flask) -> None:
     """After the check of the Origin: what is not from a client of ours does not count for one."""
     state = web_state(app)
-    endpoints = EndpointRates(state.gateway)
+
+    def of_endpoint() -> str:
+        door = state.doors.policy().endpoints.get(_endpoint())
+        return door.rate_limit if door is not None else ""
+
     limits: list[str | Callable[[], str] | ApplicationLimit] = [
         ApplicationLimit(
             lambda: state.rate_limit, caller.owner, scope="client", exempt_when=_exempt, on_breach=_too_often
         ),
         ApplicationLimit(
-            lambda: endpoints.of(_endpoint()), _endpoint, scope="endpoint", exempt_when=_exempt, on_breach=_too_busy
+            of_endpoint, _endpoint, scope="endpoint", exempt_when=_exempt, on_breach=_too_busy
         ),
     ]
     Limiter(caller.owner, app=app, application_limits=limits, storage_uri="metamcp-shared://", strategy="fixed-window")

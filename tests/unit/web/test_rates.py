@@ -26,8 +26,8 @@ def nothing_is_counted_yet() -> Iterator[None]:
     counters.SHARED.reset()
 
 
-def site(gateway: FakeGateway, rate: str = "", proxies: int = 0) -> FlaskClient:
-    state = WebState(gateway, HOSTS, HOSTS, NO_KEYS, Open(), rate_limit=rate, trusted_proxies=proxies)
+def site(gateway: FakeGateway, rate: str = "", proxies: int = 0, **endpoints: str) -> FlaskClient:
+    state = WebState(gateway, HOSTS, HOSTS, NO_KEYS, Open(**endpoints), rate_limit=rate, trusted_proxies=proxies)
     return create_app(state).test_client()
 
 
@@ -52,9 +52,7 @@ def test_a_client_that_asks_too_often_is_429_until_its_window_ends_and_others_ar
 
 
 def test_an_endpoint_that_all_clients_together_ask_too_often_is_503_and_others_are_served() -> None:
-    gateway = FakeGateway(answer())
-    gateway.rates = {"dev": "2/minute"}
-    http = site(gateway)
+    http = site(FakeGateway(answer()), dev="2/minute")
     assert [ping(http, f"192.0.2.{number}").status_code for number in range(3)] == [200, 200, 503]
     refused = ping(http, "192.0.2.9")
     assert refused.status_code == 503 and int(refused.headers["Retry-After"]) >= 1
