@@ -29,6 +29,7 @@ from metamcp.runtime.events import EventStream
 
 # Everything that the SDK raises: what requests raises is an OSError, what cannot be decoded a ValueError, and an
 # answer of another shape (DOCKER_HOST names some other HTTP server) ends in one of the last three.
+NETWORK_SECONDS = 30.0
 _FOREIGN = (errors.DockerException, OSError, ValueError, TypeError, AttributeError, KeyError)
 _GONE, _CONFLICT = 404, 409
 _ONE_SHOT_SINCE = "1.41"
@@ -47,6 +48,7 @@ class Engine:
         self.timeout = timeout
         self._api_version = ""  # found out by the first call, forgotten when the engine refuses it
         self._lock = threading.Lock()
+        self._networks = threading.Lock()  # who starts several servers at once makes their network once
         self._streams: set[EventStream] = set()
         self._closed = False
 
@@ -134,8 +136,11 @@ class Engine:
                 return None
 
     def ensure_internal_network(self, name: str) -> None:
-        """Afterwards a bridge network ``name`` without a way out exists. One that has a way out is refused."""
-        with self._client() as client:
+        """Afterwards a bridge network ``name`` without a way out exists. One that has a way out is refused.
+
+        ``NETWORK_SECONDS`` at most: an engine makes networks one after the other, each with its own firewall rules.
+        """
+        with self._networks, self._client(seconds=max(self.timeout, NETWORK_SECONDS)) as client:
             if _internal(client, name) is None:
                 _create_internal(client, name)
             if _internal(client, name) is not True:
@@ -183,14 +188,15 @@ class Engine:
         self.close()
 
     @contextmanager
-    def _client(self, negotiated: bool = True) -> Iterator[_Client]:
-        with self._mapped(), contextlib.closing(self._connected(negotiated)) as client:
+    def _client(self, negotiated: bool = True, seconds: float | None = None) -> Iterator[_Client]:
+        with self._mapped(), contextlib.closing(self._connected(negotiated, seconds)) as client:
             yield client
 
-    def _connected(self, negotiated: bool) -> _Client:
+    def _connected(self, negotiated: bool, seconds: float | None = None) -> _Client:
         if self._closed:
             raise EngineUnavailable("the engine's client is closed", "The gateway is shutting down.")
-        client = _Client(self.docker_host, self.timeout, self._api_version or constants.MINIMUM_DOCKER_API_VERSION)
+        version = self._api_version or constants.MINIMUM_DOCKER_API_VERSION
+        client = _Client(self.docker_host, seconds or self.timeout, version)
         try:
             if negotiated and not self._api_version:
                 self._api_version = client.negotiate()

@@ -9,13 +9,14 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metamcp.errors import EngineUnavailable
-from metamcp.runtime.engine import Engine
+from metamcp.runtime.engine import NETWORK_SECONDS, Engine
 from metamcp.runtime.events import EventStream
 from metamcp.runtime.facts import EngineEvent
 from metamcp.runtime.labels import INSTANCE, SESSION, Identity, container_labels, container_name
@@ -289,14 +290,16 @@ def test_one_engine_serves_many_threads(api: Engine, tiny: str) -> None:
     assert {found.get_nowait() for _ in threads} == {api.image(tiny)}
 
 
-def test_many_who_want_an_internal_network_end_with_one(api: Engine, engine: Any) -> None:
+def test_many_gateways_that_want_an_internal_network_end_with_one(api: Engine, engine: Any) -> None:
     name = "metamcp-test-internal"
     try:
-        threads = [threading.Thread(target=api.ensure_internal_network, args=(name,)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(BOUND)
+        with ExitStack() as gateways:
+            others = [gateways.enter_context(Engine(engine.host)) for _ in range(5)]
+            threads = [threading.Thread(target=it.ensure_internal_network, args=(name,)) for it in (*others, api, api)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(2 * NETWORK_SECONDS)
         (only,) = networks(engine, name)
         assert docker(engine, "network", "inspect", "--format", "{{.Internal}}", only) == "true"
         api.ensure_internal_network(name)

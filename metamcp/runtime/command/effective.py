@@ -76,7 +76,7 @@ class Resolver:
     def image(self, spec: ServerSpec) -> str | None:
         """The reference that the engine is given for a container of ``spec``; None when none may be started."""
         try:
-            run, verdict = self._allowed(spec, secrets.resolve_server(spec, self.environ, self.read_file))
+            run, verdict = self._allowed(spec, self._values(spec))
             self._decide(spec, run, verdict)
             return run.image
         except MetaMCPError:
@@ -96,7 +96,7 @@ class Resolver:
         if not is_container_command(spec.command):
             return None
         try:
-            run = parse(spec.command, secrets.resolve_server(spec, self.environ, self.read_file).args)
+            run = parse(spec.command, self._values(spec).args)
         except SecretMissing:
             return allowlist
         except CommandInvalid:
@@ -110,12 +110,14 @@ class Resolver:
 
     def judged(self, spec: ServerSpec, admit: Admit) -> str:
         """Have the image of ``spec`` admitted without a start. Raises as ``resolve``."""
-        run, verdict = self._allowed(spec, secrets.resolve_server(spec, self.environ, self.read_file))
-        return admit(spec, self.allowlist, verdict, run.image)
+        try:
+            run, verdict = self._allowed(spec, self._values(spec))
+            return admit(spec, self.allowlist, verdict, run.image)
+        except MetaMCPError as error:
+            raise _masked(error, spec.name) from None
 
     def _resolve(self, spec: ServerSpec, session: str, admit: Admit | None) -> Effective:
-        resolved = secrets.resolve_server(spec, self.environ, self.read_file)
-        logs.redact.add(resolved.secrets)
+        resolved = self._values(spec)
         if not is_container_command(spec.command):
             plan = launch.process_plan(spec, resolved.args, resolved.env, self._base(), resolved.secrets)
             return Effective(plan, None, None)
@@ -135,6 +137,12 @@ class Resolver:
             rule=verdict.rule.pattern if verdict.rule else "",
         )
         return Effective(plan, decision, verdict)
+
+    def _values(self, spec: ServerSpec) -> ResolvedServer:
+        """From here on every output is masked: an image or a path may hold a secret."""
+        resolved = secrets.resolve_server(spec, self.environ, self.read_file)
+        logs.redact.add(resolved.secrets)
+        return resolved
 
     def _allowed(self, spec: ServerSpec, resolved: ResolvedServer) -> tuple[DockerRun, images.Verdict]:
         run = parse(spec.command, resolved.args)

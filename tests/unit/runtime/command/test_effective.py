@@ -62,6 +62,13 @@ def test_refusal_names_nothing_that_came_out_of_a_variable() -> None:
     assert caught.value.data["rule"] == "image-allowlist" and "***" in caught.value.text
 
 
+def test_whoever_asks_first_what_a_variable_names_is_told_nothing_of_it_either() -> None:
+    image = "registry.example/named-by-a-judges-secret:1"
+    with pytest.raises(RefusedByPolicy) as refused:
+        resolver(environ={"IMAGE": image}).judged(server("run", "${IMAGE}"), lambda *_: "")
+    assert "judges-secret" not in str(refused.value) + str(refused.value.data)
+
+
 def test_secret_is_in_the_environment_and_not_on_the_command_line() -> None:
     found = resolver(ImageRule("alpine"), environ={"T": "canary-value"}).resolve(server("run", "alpine", TOKEN="${T}"))
     assert "canary-value" not in " ".join(found.plan.argv)
