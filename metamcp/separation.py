@@ -3,25 +3,29 @@
 gunicorn's own ``user`` is not enough: its workers are forks of the master, so they hold whatever the master has read,
 and ``/proc/<pid>/environ`` shows what the master was started with. Here the whole of gunicorn is executed anew, as the
 user of the web tier, without groups and with the few variables that it needs; nothing survives that but a channel to
-the keeper, which stays root (``keeper.py``).
+the keeper (``keeper.py``), which stays root or becomes the user of the supervisor.
 """
 
 from __future__ import annotations
 
 import ctypes
+import grp
 import os
 import pwd
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from socket import socketpair
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from metamcp.config.loader import ALLOWLIST_FILE, SERVERS_FILE, load
 from metamcp.config.settings import WEB_VARIABLES, Settings
 from metamcp.errors import ConfigInvalid
 
+WEB_USER, SUPERVISOR_USER = "METAMCP_WEB_USER", "METAMCP_SUPERVISOR_USER"
 SEPARATED = "METAMCP_SEPARATED"
 """Set for the web tier once it is on its own: the descriptor of the channel, or empty in split mode."""
 
@@ -30,19 +34,34 @@ _FAMILIES = ("LC_", "PYTHON")
 _NO_NEW_PRIVILEGES = 38  # prctl(2)
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """As whom the supervisor runs."""
+
+    account: pwd.struct_passwd
+    groups: tuple[int, ...]
+
+    def may_read(self, found: os.stat_result) -> bool:
+        """By the mode of a file alone; the folders above it are asked when it is opened."""
+        if found.st_uid == self.account.pw_uid:
+            return bool(found.st_mode & stat.S_IRUSR)
+        member = found.st_gid in (self.account.pw_gid, *self.groups)
+        return bool(found.st_mode & (stat.S_IRGRP if member else stat.S_IROTH))
+
+
 def needed(settings: Settings, environ: Mapping[str, str]) -> bool:
     """Whether this process is to be separated, and is not yet."""
     return bool(settings.web_user) and SEPARATED not in environ
 
 
-def account(user: str) -> pwd.struct_passwd:
-    """The account of the web tier. Raises ConfigInvalid."""
+def account(user: str, variable: str = WEB_USER) -> pwd.struct_passwd:
+    """An account that is not root's. Raises ConfigInvalid, for ``variable``."""
     try:
         found = pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
     except (KeyError, OverflowError):
-        raise _wrong("there is no such user on this machine") from None
+        raise _wrong("there is no such user on this machine", variable) from None
     if not found.pw_uid:
-        raise _wrong("must not be root: that is whom the web tier is to be separated from")
+        raise _wrong("must not be root: that is whom it is to be separated from", variable)
     return found
 
 
@@ -57,8 +76,9 @@ def separate(settings: Settings, environ: Mapping[str, str]) -> NoReturn:
         raise _wrong("only root can start the web tier as another user; start the gateway as root, or unset it")
     channel = ""
     if not settings.split:
+        own = _supervisors_own(settings, user)
         load(settings.config_dir)  # a broken configuration must not start anything
-        channel = str(_start_keeper(environ))
+        channel = str(_start_keeper(environ, own))
     _become(user)
     if problems := _problems(settings, user.pw_name):
         raise ConfigInvalid(problems)
@@ -73,13 +93,58 @@ def web_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _start_keeper(environ: Mapping[str, str]) -> int:
+def _supervisors_own(settings: Settings, web: pwd.struct_passwd) -> _Own | None:
+    """None where it stays root. Its groups: those that root has here (``group_add`` of Compose), the one of the
+    engine's socket, and the web tier's, to which it gives the link. Raises ConfigInvalid."""
+    if not settings.supervisor_user:
+        return None
+    found = account(settings.supervisor_user, SUPERVISOR_USER)
+    if found.pw_uid == web.pw_uid:
+        raise _wrong("must be another user than the web tier's", SUPERVISOR_USER)
+    groups = {*os.getgroups(), *os.getgrouplist(found.pw_name, found.pw_gid), web.pw_gid, _socket_group(settings)}
+    own = _Own(found, tuple(sorted(groups - {0})))
+    if problems := _supervisors_problems(settings, own):
+        raise ConfigInvalid(problems)
+    if not settings.state_dir.exists():
+        settings.state_dir.mkdir(mode=0o700, parents=True)
+        os.chown(settings.state_dir, found.pw_uid, found.pw_gid)
+    return own
+
+
+def _socket_group(settings: Settings) -> int:
+    scheme, _, engine = settings.docker_host.partition("://")
+    try:
+        found = Path(engine).stat() if scheme == "unix" else None
+    except OSError:
+        return 0  # it may come later; the diagnostics say what is wrong then
+    return found.st_gid if found is not None and found.st_mode & stat.S_IWGRP else 0
+
+
+def _supervisors_problems(settings: Settings, own: _Own) -> list[tuple[str, str]]:
+    name, group = own.account.pw_name, grp.getgrgid(own.account.pw_gid).gr_name
+    files = (settings.config_dir / SERVERS_FILE, settings.config_dir / ALLOWLIST_FILE)
+    problems = [
+        (str(path), f"the supervisor's user {name} cannot read it: chgrp {group} {path}, chmod g+r {path}")
+        for path in files if path.exists() and not own.may_read(path.stat())
+    ]  # fmt: skip
+    if settings.state_dir.exists() and settings.state_dir.stat().st_uid != own.account.pw_uid:
+        problems.append(
+            (str(settings.state_dir), f"it belongs to another user: chown -R {name}:{group} {settings.state_dir}")
+        )
+    return problems
+
+
+def _start_keeper(environ: Mapping[str, str], own: _Own | None) -> int:
     """The web tier's end of the channel. The keeper starts nothing before it is told to, and ends with the channel."""
+    become: dict[str, Any] = {}
+    if own is not None:
+        environ = {**environ, "HOME": own.account.pw_dir}  # where the docker command looks for its configuration
+        become = {"user": own.account.pw_uid, "group": own.account.pw_gid, "extra_groups": own.groups}
     ours, theirs = socketpair()
     with theirs:
         subprocess.Popen(
             [sys.executable, "-m", "metamcp.keeper", str(theirs.fileno())],
-            env=dict(environ), pass_fds=[theirs.fileno()], start_new_session=True,
+            env=dict(environ), pass_fds=[theirs.fileno()], start_new_session=True, **become,
         )  # fmt: skip
     ours.set_inheritable(True)
     return ours.detach()
@@ -124,5 +189,5 @@ def _writable(user: str, path: Path) -> str:
     return f"the web tier's user {user} can write to it: chown root {path}, chmod go-w {path}"
 
 
-def _wrong(text: str) -> ConfigInvalid:
-    return ConfigInvalid([("METAMCP_WEB_USER", text)])
+def _wrong(text: str, variable: str = WEB_USER) -> ConfigInvalid:
+    return ConfigInvalid([(variable, text)])

@@ -109,7 +109,8 @@ def open_to(state_dir: Path, group: int) -> None:
 def _make_folder(folder: Path) -> None:
     with suppress(FileExistsError):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o750)
+        folder.mkdir()
+        folder.chmod(0o750)  # whatever the umask is
         _belong_to(folder, folder.parent)
 
 

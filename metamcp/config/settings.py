@@ -25,6 +25,7 @@ VARIABLES = (
     "WEB_CONCURRENCY",
     "METAMCP_LINK",
     "METAMCP_WEB_USER",
+    "METAMCP_SUPERVISOR_USER",
     "METAMCP_ALLOWED_HOSTS",
     "METAMCP_ALLOWED_ORIGINS",
     "METAMCP_PUBLIC_URL",
@@ -84,11 +85,11 @@ class _Wrong(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``link``: the socket between web and supervisor; ``split``: they run as separate services; ``web_user``: whom the
-    web tier runs as, empty for the same user. Hosts are in lower case, IPv6 in brackets. No ``allowed_origins``: an
-    Origin is allowed if its host is an allowed host. No ``public_url``: clients reach the gateway by the address that
-    they name in Host. ``client_seconds``: for a client that neither sends nor reads. ``rate_limit`` is empty or as in
-    ``config.rates``."""
+    """``link``: the socket between web and supervisor; ``split``: they run as separate services; ``web_user`` and
+    ``supervisor_user``: whom they run as, empty for the user that starts them. Hosts are in lower case, IPv6 in
+    brackets. No ``allowed_origins``: an Origin is allowed if its host is an allowed host. No ``public_url``: clients
+    reach the gateway by the address that they name in Host. ``client_seconds``: for a client that neither sends nor
+    reads. ``rate_limit`` is empty or as in ``config.rates``."""
 
     config_dir: Path = Path("config")
     state_dir: Path = Path("var")
@@ -97,6 +98,7 @@ class Settings:
     link: Path = Path("var/link.sock")
     split: bool = False
     web_user: str = ""
+    supervisor_user: str = ""
     allowed_hosts: tuple[str, ...] = LOOPBACK_HOSTS
     allowed_origins: tuple[str, ...] = ()
     public_url: str = ""
@@ -152,6 +154,7 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
         link=read("METAMCP_LINK", _socket, state_dir / LINK_NAME),
         split=bool(read.text("METAMCP_LINK")),
         web_user=read.text("METAMCP_WEB_USER"),
+        supervisor_user=read.text("METAMCP_SUPERVISOR_USER"),
         allowed_hosts=read("METAMCP_ALLOWED_HOSTS", _list_of(_host), usual.allowed_hosts),
         allowed_origins=read("METAMCP_ALLOWED_ORIGINS", _list_of(_origin), usual.allowed_origins),
         public_url=read("METAMCP_PUBLIC_URL", _public_url, usual.public_url),
@@ -173,6 +176,8 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
         docker_host=read("DOCKER_HOST", _engine, usual.docker_host),
         transform_localhost=read("TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", _flag, usual.transform_localhost),
     )
+    if settings.supervisor_user and not settings.web_user:
+        read.problems.append(("METAMCP_SUPERVISOR_USER", "needs METAMCP_WEB_USER, too"))
     if read.problems:
         raise ConfigInvalid(sorted(read.problems, key=lambda problem: VARIABLES.index(problem[0])))
     return settings

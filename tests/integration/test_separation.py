@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import signal
 import socket
@@ -16,6 +17,9 @@ from pathlib import Path
 import pytest
 from gateway_process import ROOT, GatewayProcess, eventually, process_server, running_gateway, write_config
 from other_user import NOBODY, attempts, open_folder, python_for_everybody, require_root
+
+OWN = pwd.getpwnam("daemon")
+"""Whom the supervisor runs as, where it is not root."""
 
 SECRET, LITERAL = "canary-of-the-environment-5d1f", "canary-of-the-file-93ab"
 DOCKER_GROUP = 47_110
@@ -55,7 +59,8 @@ def engine_socket(path: Path) -> Iterator[None]:
 @contextmanager
 def separated(folder: Path, **more: str) -> Iterator[GatewayProcess]:
     python, env = python_for_everybody()
-    servers = {"good": process_server("good", env={"TOKEN": "${GIT_TOKEN}", "LITERAL": LITERAL})}
+    good = process_server("good", env={"TOKEN": "${GIT_TOKEN}", "LITERAL": LITERAL})
+    servers = {"good": good | {"command": python}}
     closed_config(folder)
     env |= {"METAMCP_WEB_USER": "nobody", "GIT_TOKEN": SECRET, "DOCKER_HOST": f"unix://{folder}/docker.sock", **more}
     old = os.umask(0o077)
@@ -73,6 +78,12 @@ def closed_config(folder: Path) -> None:
     for name in ("servers.json", "allowlist.json"):
         (folder / "config").mkdir(exist_ok=True)
         (folder / "config" / name).touch(0o600)
+
+
+def opened_to(group: int, folder: Path) -> None:
+    for path in (folder / "config").iterdir():
+        os.chown(path, 0, group)
+        path.chmod(0o640)
 
 
 def status_of(pid: int) -> dict[str, list[str]]:
@@ -125,9 +136,9 @@ def test_web_tier_holds_no_secret_neither_in_its_environment_nor_in_its_memory(f
 
 def test_code_of_the_web_tiers_user_reaches_the_link_and_the_hashes_of_keys_and_nothing_else(folder: Path) -> None:
     with separated(folder) as gateway:
-        make_key(folder)
         supervisor = gateway.supervisor_pid
         (keeper,) = (int(pid) for pid in (status_of(supervisor)["PPid"]))
+        make_key(folder)
         python, _ = python_for_everybody()
         allowed = [["connect", f"{folder}/var/link.sock"], ["read", f"{folder}/var/access/keys.json"]]
         forbidden = [
@@ -169,6 +180,44 @@ def test_key_that_root_makes_before_the_gateway_runs_or_while_it_does_is_known_t
         status = f"{gateway.url}/api/status"
         assert gateway.http.get(status, timeout=10).status_code == 401
         assert gateway.http.get(status, headers={"X-API-Key": key}, timeout=10).status_code == 200
+
+
+def test_supervisor_is_a_third_user_with_the_group_of_the_socket_and_nothing_stays_root(folder: Path) -> None:
+    closed_config(folder)
+    opened_to(OWN.pw_gid, folder)
+    with separated(folder, METAMCP_SUPERVISOR_USER=OWN.pw_name) as gateway:
+        supervisor = gateway.supervisor_pid
+        keeper = int(status_of(supervisor)["PPid"][0])
+        for pid in (supervisor, keeper):
+            status = status_of(pid)
+            assert status["Uid"] == [str(OWN.pw_uid)] * 4
+            assert {NOBODY.pw_gid, DOCKER_GROUP} <= set(map(int, status["Groups"])) and "0" not in status["Groups"]
+            assert int(status["CapEff"][0], 16) == 0
+        python, _ = python_for_everybody()
+        socket_of_the_engine = [["connect", f"{folder}/docker.sock"]]
+        groups = [int(number) for number in status_of(supervisor)["Groups"]]
+        assert attempts(python, socket_of_the_engine, user=OWN.pw_uid, group=OWN.pw_gid, groups=groups) == ["done"]
+        forbidden = [["ptrace", str(supervisor)], ["kill", str(keeper)], ["read", f"/proc/{supervisor}/environ"],
+                     ["list", f"{folder}/var"], *socket_of_the_engine]  # fmt: skip
+        refusals = attempts(python, forbidden, user=NOBODY.pw_uid, group=NOBODY.pw_gid, groups=[])
+        assert set(refusals) <= {"EACCES", "EPERM"}
+        session = gateway.open_session()
+        assert gateway.text(session, "good__env", {"name": "TOKEN"}) == SECRET
+        assert gateway.text(session, "good__env", {"name": "HOME"}) == OWN.pw_dir
+        key = make_key(folder)
+        assert gateway.http.get(f"{gateway.url}/api/status", headers={"X-API-Key": key}, timeout=10).ok
+        os.kill(supervisor, signal.SIGKILL)
+        gateway.wait_ready()
+
+
+def test_what_the_supervisors_user_cannot_use_is_refused_at_once_and_by_name(folder: Path) -> None:
+    closed_config(folder)
+    write_config(folder, {})
+    said = refused(folder, METAMCP_SUPERVISOR_USER=OWN.pw_name)
+    for name in ("servers.json", "allowlist.json"):
+        assert f"the supervisor's user {OWN.pw_name} cannot read it" in said and f"config/{name}" in said
+    assert "needs METAMCP_WEB_USER" in refused(folder, METAMCP_SUPERVISOR_USER=OWN.pw_name, METAMCP_WEB_USER="")
+    assert "another user" in refused(folder, METAMCP_SUPERVISOR_USER="nobody")
 
 
 def test_reload_restart_of_workers_and_of_the_supervisor_work_across_the_users(folder: Path) -> None:

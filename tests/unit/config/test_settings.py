@@ -42,6 +42,7 @@ def test_every_variable_arrives() -> None:
             "WEB_CONCURRENCY": "4",
             "METAMCP_LINK": "/run/link/s.sock",
             "METAMCP_WEB_USER": "web",
+            "METAMCP_SUPERVISOR_USER": "own",
             "METAMCP_ALLOWED_HOSTS": "MCP.example.com, localhost:12009,::1,[::1]:80,",
             "METAMCP_ALLOWED_ORIGINS": "https://App.example.com,http://localhost:3000",
             "METAMCP_PUBLIC_URL": "https://MCP.example.com/",
@@ -67,6 +68,7 @@ def test_every_variable_arrives() -> None:
         link=Path("/run/link/s.sock"),
         split=True,
         web_user="web",
+        supervisor_user="own",
         allowed_hosts=("mcp.example.com", "localhost:12009", "[::1]", "[::1]:80"),
         allowed_origins=("https://app.example.com", "http://localhost:3000"),
         public_url="https://mcp.example.com",
@@ -120,6 +122,7 @@ def test_bind_takes_host_and_port(value: str) -> None:
         ("METAMCP_ALLOWED_ORIGINS", "a.example", "https://"),
         ("METAMCP_ALLOWED_ORIGINS", "https://a.example/", "without a path"),
         ("METAMCP_ALLOWED_ORIGINS", "https://u@a.example", "https://"),
+        ("METAMCP_SUPERVISOR_USER", "metamcp", "needs METAMCP_WEB_USER"),
         ("METAMCP_RUNTIME", "docker", "docker-cli"),
         ("METAMCP_LOG_LEVEL", "warn", 'did you mean "WARNING"'),
         ("METAMCP_LOG_FORMAT", "xml", "text, json"),
@@ -157,7 +160,7 @@ def test_web_tier_gets_no_variable_that_is_for_the_supervisor_alone() -> None:
     supervisors = {
         "METAMCP_CONFIG_DIR", "METAMCP_RUNTIME", "METAMCP_MAX_INSTANCES", "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
         "METAMCP_MAX_SESSIONS_PER_PRINCIPAL", "METAMCP_MAX_STREAMS_PER_PRINCIPAL", "METAMCP_AUDIT_LOG",
-        "DOCKER_HOST", "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
+        "METAMCP_SUPERVISOR_USER", "DOCKER_HOST", "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
     }  # fmt: skip
     assert set(VARIABLES) == {*WEB_VARIABLES, *supervisors}
     assert not supervisors & set(WEB_VARIABLES)
