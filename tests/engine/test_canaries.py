@@ -201,11 +201,11 @@ def look_at_machine(engine: Engine, gateway: GatewayProcess, out: Outputs) -> No
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("style", ["text", "json"])
-def test_no_output_holds_a_secret_whatever_goes_wrong(engine: Engine, tmp_path: Path, style: str) -> None:
+def test_no_output_holds_a_secret_whatever_goes_wrong(engine: Engine, tmp_path: Path) -> None:
+    """The log as JSON, which quotes most; how its lines are masked in either form, unit tests show."""
     out, env = Outputs(), environment()
     since = engine.docker("info", "--format", "{{.SystemTime}}").strip()
-    more = {"METAMCP_LOG_LEVEL": "DEBUG", "METAMCP_LOG_FORMAT": style, "DOCKER_HOST": engine.host,
+    more = {"METAMCP_LOG_LEVEL": "DEBUG", "METAMCP_LOG_FORMAT": "json", "DOCKER_HOST": engine.host,
             "GUNICORN_CMD_ARGS": "--access-logfile -"}  # fmt: skip
     with echo_server() as echo:
         configured = servers(engine, tmp_path, echo)

@@ -34,7 +34,8 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Site]:
     folder: Path = tmp_path_factory.mktemp("nginx")
     env = {
-        "GUNICORN_CMD_ARGS": "--access-logfile -", "METAMCP_CLIENT_SECONDS": "5", "METAMCP_TRUSTED_PROXIES": "1",
+        "GUNICORN_CMD_ARGS": """--access-logfile - --access-logformat '"%(r)s" %(s)s .'""",  # with the query
+        "METAMCP_CLIENT_SECONDS": "5", "METAMCP_TRUSTED_PROXIES": "1",
         "METAMCP_RATE_LIMIT": "100000/hour",
     }  # fmt: skip
     with running_gateway(folder, {"good": process_server("good")}, env=env) as gateway:
