@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
 import threading
 import time
@@ -141,7 +142,7 @@ class Engine:
         ``NETWORK_SECONDS`` at most: an engine makes networks one after the other, each with its own firewall rules.
         """
         with self._networks, self._client(seconds=max(self.timeout, NETWORK_SECONDS)) as client:
-            if _internal(client, name) is None:
+            while _internal(client, name) is None:  # until the client's deadline
                 _create_internal(client, name)
             if _internal(client, name) is not True:
                 raise EngineUnavailable(
@@ -308,16 +309,17 @@ def _internal(client: _Client, name: str) -> bool | None:
 
 def _create_internal(client: _Client, name: str) -> None:
     """An engine makes several networks of one name when several ask at once (measured, 20.10), and such a name
-    cannot be used. The oldest one stays: who made another one sees that, and takes its own back."""
+    cannot be used. So whoever sees another one beside its own takes its own back: the first that sees none stays, as
+    all later ones see it. Where all have seen each other, none is left, and they try again at different times."""
     try:
         made = client.create_network(name, driver="bridge", internal=True, check_duplicate=True)["Id"]
     except errors.APIError as error:
         if error.status_code != _CONFLICT:  # somebody else was first
             raise
         return
-    oldest = min(_named(client, name), key=lambda item: (item["Created"].rstrip("Z"), item["Id"]))
-    if oldest["Id"] != made:
+    if len(_named(client, name)) > 1:
         client.remove_network(made)
+        time.sleep(random.random())  # noqa: S311  only that they differ
 
 
 def _named(client: _Client, name: str) -> list[dict[str, Any]]:
