@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)
 # Where it is set, each run compiles everything anew, each server of a test, too.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test fetch lint check audit nightly clean unit-1 unit-2 unit-3 unit-4
+.PHONY: run test fetch lint check audit nightly clean
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python demo/make_image.py || true
@@ -19,6 +19,7 @@ PART_2 := web link concurrency
 PART_3 := upstream protocol access
 PART_4 := $(filter-out $(PART_1) $(PART_2) $(PART_3) __pycache__,$(notdir $(wildcard tests/unit/*)))
 PARTS := unit-1 unit-2 unit-3 unit-4
+.PHONY: $(PARTS)
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=5 --output-sync=target
 
 test: $(VENV)/dev.stamp

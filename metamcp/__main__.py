@@ -119,13 +119,11 @@ def _recorded(settings: Settings, server: str, reference: str | None) -> list[st
     record = Ledger(settings.state_dir).record(reference) if reference else None
     if record is None or reference is None:
         return []
-    engine = Engine(settings.docker_host)
     try:
-        now = image_id(engine, reference)
+        with Engine(settings.docker_host) as engine:
+            now = image_id(engine, reference)
     except EngineUnavailable:
         return [f"recorded: {record.id}"]
-    finally:
-        engine.close()
     if now in (None, record.id):
         return [f"recorded: {record.id}"]
     meant = f"if that is meant: python -m metamcp images accept {server}"
@@ -166,9 +164,7 @@ def reload_configuration(settings: Settings) -> None:
 @_with_settings
 def reset(settings: Settings, server: str) -> None:
     """Make the running gateway forget the failures of SERVER, and ask it again at once."""
-    document = _ask(settings, Ask("reset", server))
-    if "error" in document:
-        raise click.ClickException(document["error"])
+    _order(settings, Ask("reset", server))
     click.echo(f"server {server!r} is asked again")
 
 
@@ -182,9 +178,7 @@ def images() -> None:
 @_with_settings
 def accept(settings: Settings, server: str) -> None:
     """Take the image that the tag of SERVER names now for the one that it should name."""
-    document = _ask(settings, Ask("accept-image", server))
-    if "error" in document:
-        raise click.ClickException(document["error"])
+    document = _order(settings, Ask("accept-image", server))
     click.echo(f"{document['image']} is {document['id']} now (before: {document['before'] or 'nothing'})")
 
 
@@ -195,14 +189,12 @@ def accept(settings: Settings, server: str) -> None:
 def scan(settings: Settings, target: str, as_json: bool) -> None:
     """Look into the image of the server TARGET, or into the image TARGET, now; exit 1 when that refuses it."""
     loaded = load(settings.config_dir)
-    engine = Engine(settings.docker_host)
+    resolver = core.build_resolver(settings, loaded, Identity("scan", "scan"))
     try:
-        resolver = core.build_resolver(settings, loaded, Identity("scan", "scan"))
-        report, objections = judging_images.scan(resolver, loaded.config.servers.get(target), engine, target)
+        with Engine(settings.docker_host) as engine:
+            report, objections = judging_images.scan(resolver, loaded.config.servers.get(target), engine, target)
     except MetaMCPError as error:
         raise click.ClickException(logs.redact(error.text)) from error
-    finally:
-        engine.close()
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report) | {"objections": objections}, indent=2))
     else:
@@ -214,6 +206,14 @@ def _scan_lines(report: Report, objections: list[str]) -> list[str]:
     lines = [f"{finding.severity:9} {finding.rule}: {finding.text}" for finding in report.findings]
     lines += [f"not scanned: {report.unscanned}"] if report.unscanned else []
     return (lines or ["nothing was found"]) + [f"refused: {text}" for text in objections]
+
+
+def _order(settings: Settings, order: Ask) -> dict[str, Any]:
+    """Raises ClickException also where the gateway says why it does not obey."""
+    document = _ask(settings, order)
+    if "error" in document:
+        raise click.ClickException(document["error"])
+    return document
 
 
 def _ask(settings: Settings, question: Ask) -> dict[str, Any]:

@@ -112,12 +112,18 @@ def _supervisors_own(settings: Settings, web: pwd.struct_passwd) -> _Own | None:
 
 
 def _socket_group(settings: Settings) -> int:
-    scheme, _, engine = settings.docker_host.partition("://")
+    engine = _engine_socket(settings)
     try:
-        found = Path(engine).stat() if scheme == "unix" else None
+        found = engine.stat() if engine is not None else None
     except OSError:
         return 0  # it may come later; the diagnostics say what is wrong then
     return found.st_gid if found is not None and found.st_mode & stat.S_IWGRP else 0
+
+
+def _engine_socket(settings: Settings) -> Path | None:
+    """None where the engine is not at a socket of this machine. Not ``diagnosis.advice``: the web tier loads this."""
+    scheme, _, path = settings.docker_host.partition("://")
+    return Path(path) if scheme == "unix" else None
 
 
 def _supervisors_problems(settings: Settings, own: _Own) -> list[tuple[str, str]]:
@@ -166,8 +172,8 @@ def _become(user: pwd.struct_passwd) -> None:
 def _problems(settings: Settings, user: str) -> list[tuple[str, str]]:
     """Asked of the kernel, as the user of the web tier: what it can reach and must not, or must reach and cannot."""
     problems = [] if settings.split else _exposed_files(settings, user)
-    scheme, _, engine = settings.docker_host.partition("://")
-    if scheme == "unix" and os.access(engine, os.W_OK):
+    engine = _engine_socket(settings)
+    if engine is not None and os.access(engine, os.W_OK):
         problems.append(("DOCKER_HOST", f"the web tier's user {user} can use the engine's socket {engine}: close it"))
     for path in (sys.executable, os.__file__, __file__):
         if not os.access(path, os.R_OK):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from metamcp.config.names import oauth_scope
+
 REALM = "metamcp"
 _UNQUOTABLE = re.compile(r"[^\x20-\x7e]")
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, 3.3
 
 
 def bearer(error: str = "", description: str = "", scopes: tuple[str, ...] = (), metadata: str = "") -> str:
@@ -17,7 +18,7 @@ def bearer(error: str = "", description: str = "", scopes: tuple[str, ...] = (),
         "realm": "" if metadata else REALM,
         "error": error,
         "error_description": description,
-        "scope": " ".join(scope for scope in scopes if _SCOPE.fullmatch(scope)),
+        "scope": " ".join(scope for scope in scopes if oauth_scope(scope) is None),
     }
     shown = ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters.items() if value)
     return f"Bearer {shown}"

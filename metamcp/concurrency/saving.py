@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from metamcp.concurrency.reactor import Reactor
@@ -12,6 +14,16 @@ T = TypeVar("T")
 
 PAUSE_SECONDS = 1.0
 """From a change to its write, and at least so long from write to write."""
+
+
+def replace_file(path: Path, pieces: Iterable[bytes]) -> None:
+    """The file as a whole, or not at all, also after a loss of power. Blocks. Raises OSError."""
+    draft = path.with_suffix(".new")
+    with draft.open("wb") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 class Saving(Generic[T]):

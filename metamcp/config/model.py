@@ -184,6 +184,10 @@ class Allowlist:
     cosign: Cosign | None = None
     scan: Scan = Scan()
 
+    def judges(self, rule: ImageRule) -> tuple[Cosign | None, Scan]:
+        """Whose signature the images of ``rule`` need, and how they are looked into."""
+        return rule.cosign or self.cosign, rule.scan or self.scan
+
 
 def _fingerprint(record: Any) -> str:
     parts = [f"{item.name}={_plain(getattr(record, item.name))!r}" for item in fields(record)]

@@ -163,13 +163,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     ledger = Ledger(settings.state_dir)
     image_admission = build_admission(engine, ledger)
 
-    def met(server: str) -> None:
-        screeners.submit(lambda: prepare(resolver(), live, image_admission, server))
-        catalog.meet(server)
-
-    def changed(server: str) -> None:
-        screeners.submit(lambda: prepare(resolver(), live, image_admission, server))
-        catalog.image_changed(server)
+    def screened(tell: Callable[[str], None]) -> Callable[[str], None]:
+        return _screened(screeners, lambda server: prepare(resolver(), live, image_admission, server), tell)
 
     launch = _launcher(resolver, engine, image_admission, audit_log.write)
     teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping)
@@ -183,7 +178,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     remembering = Remembering(reactor, chores, settings.state_dir)
     images = ImageIds(
         reactor, chores, lambda spec: resolver().image(spec), lambda reference: image_id(engine, reference),
-        servers.values(), met, changed,
+        servers.values(), screened(lambda server: catalog.meet(server)),
+        screened(lambda server: catalog.image_changed(server)),
     )  # fmt: skip
     eras = Eras(reactor, pool, images.key, time.time, remembering.recall_eras(), remembering.eras.put)
     subscriptions = Subscriptions(lambda connection: catalog.changed(connection), pool.renew)
@@ -204,14 +200,18 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     judge = judging(resolver, engine, image_admission)
     operators = _operators(settings, live, identity, engine, reactor, chores, snapshot, judge)
     audit = Audit(audit_log.write, reactor.clock)
-    operators |= _orders(
-        audit, lambda reply: reloader.request("a command", lambda body: answer(reply, body)),
-        lambda reply, server: answer(reply, _reset(live, pool, catalog, server)),
-        accepting(
-            reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server),
-            lambda server: _reset(live, pool, catalog, server),
+
+    def reset(server: str) -> Body:
+        return _reset(live, pool, catalog, server)
+
+    orders: dict[str, Operator] = {
+        "reload": lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body)),
+        "reset": lambda reply, server: answer(reply, reset(server)),
+        "accept-image": accepting(
+            reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), reset
         ),
-    )  # fmt: skip
+    }  # fmt: skip
+    operators |= {name: _noted(audit, name, order) for name, order in orders.items()}
     operators |= {"access": admission.watch, "issuer-keys": admission.renew}
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
@@ -298,24 +298,26 @@ def _audit_log(settings: Settings) -> AuditLog:
         raise ConfigInvalid([("METAMCP_AUDIT_LOG", text)]) from error
 
 
-def _orders(
-    audit: Audit, reload: Callable[[Reply], None], reset: Operator, accept_image: Operator
-) -> dict[str, Operator]:
-    """What an operator has done, each noted before it is."""
+def _screened(
+    screeners: Workers, prepare: Callable[[str], None], tell: Callable[[str], None]
+) -> Callable[[str], None]:
+    """``tell`` of an image that is new, while it is looked at."""
 
-    def do_reload(reply: Reply, _argument: str) -> None:
-        audit.ordered("reload")
-        reload(reply)
+    def both(server: str) -> None:
+        screeners.submit(lambda: prepare(server))
+        tell(server)
 
-    def do_reset(reply: Reply, server: str) -> None:
-        audit.ordered("reset", server)
-        reset(reply, server)
+    return both
 
-    def do_accept(reply: Reply, server: str) -> None:
-        audit.ordered("accept-image", server)
-        accept_image(reply, server)
 
-    return {"reload": do_reload, "reset": do_reset, "accept-image": do_accept}
+def _noted(audit: Audit, name: str, order: Operator) -> Operator:
+    """What an operator has done, noted before it is."""
+
+    def do(reply: Reply, argument: str) -> None:
+        audit.ordered(name, argument)
+        order(reply, argument)
+
+    return do
 
 
 def _launcher(resolver: Callable[[], Resolver], engine: Engine, admission: ImageAdmission, write: Write) -> Launcher:

@@ -15,7 +15,7 @@ from metamcp.config.live import Live
 from metamcp.config.model import Allowlist, ImageRule, ServerSpec
 from metamcp.errors import CommandInvalid, EngineUnavailable, MetaMCPError
 from metamcp.gateway.interface import Reply
-from metamcp.gateway.operators import Body, answer
+from metamcp.gateway.operators import Body, answer, find_out
 from metamcp.gateway.router import Operator
 from metamcp.runtime.command.effective import Resolver
 from metamcp.runtime.engine import Engine
@@ -75,8 +75,8 @@ def scan(resolver: Resolver, spec: ServerSpec | None, engine: Engine, target: st
         rule, facts = verdict.rule or ImageRule("*"), engine.image(reference)
         if facts is None:
             raise EngineUnavailable(f"the engine does not have {reference}: fetch it with docker pull")
-        how = rule.scan or allowlist.scan
-        report = screen(engine, os.environ, Order(reference, facts, rule.cosign or allowlist.cosign, how))
+        cosign, how = allowlist.judges(rule)
+        report = screen(engine, os.environ, Order(reference, facts, cosign, how))
         found.append((report, [f"{item.rule}: {item.text}" for item in objections_to(report, how)]))
         return reference
 
@@ -97,24 +97,20 @@ def accepting(
     """The engine is asked on a worker; then the server is tried at once."""
 
     def ask(reply: Reply, server: str) -> None:
-        def find() -> None:
-            body: Body = (500, {"error": "the question could not be answered; the gateway's log has the details"})
+        def find() -> Body:
             try:
-                body = accept(server)
+                return accept(server)
             except EngineUnavailable as error:
-                body = (503, {"error": f"{error.text}. {error.hint}"})
+                return (503, {"error": f"{error.text}. {error.hint}"})
             except MetaMCPError as error:
-                body = (409, {"error": error.text})
-            finally:
-                reactor.call_soon(lambda: over(body))
+                return (409, {"error": error.text})
 
         def over(body: Body) -> None:
             if body[0] == 200:
                 reset(server)
             answer(reply, body)
 
-        if not chores.submit(find):
-            answer(reply, (503, {"error": "too much is going on; ask again in a moment"}))
+        find_out(reactor, chores, find, over)
 
     return ask
 

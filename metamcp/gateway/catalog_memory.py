@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metamcp.concurrency.saving import replace_file
 from metamcp.errors import InvalidParams
 from metamcp.gateway.listings import KINDS, Entry, Item, Kind
 from metamcp.protocol import jsonrpc
@@ -69,14 +70,8 @@ def _usable(line: bytes) -> Kept | None:
 
 def keep(state_dir: Path, memory: Iterable[Kept]) -> None:
     """Replace the file as a whole. Blocks."""
-    path = state_dir / FILE_NAME
-    draft = path.with_suffix(".new")
     try:
-        with draft.open("wb") as file:
-            file.writelines(_bounded(memory))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        replace_file(state_dir / FILE_NAME, _bounded(memory))
     except OSError as error:
         _log.warning("catalog-not-kept", extra=logs.fields(file=FILE_NAME, error=str(error)))
 

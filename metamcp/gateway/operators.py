@@ -26,23 +26,30 @@ class Question:
 
     def __call__(self, reply: Reply, _argument: str = "") -> None:
         self._waiting.append(reply)
-        if len(self._waiting) == 1 and not self._workers.submit(self._run):
-            self._answer((503, {"error": "too much is going on; ask again in a moment"}))
-
-    def _run(self) -> None:
-        body: Body = (500, {"error": "the question could not be answered; the gateway's log has the details"})
-        try:
-            body = self._find()
-        except EngineUnavailable as error:
-            body = (503, {"error": error.text, "hint": error.hint})
-        finally:
-            # Also after an error that nobody foresaw: whoever asks next must not wait for this answer for ever.
-            self._reactor.call_soon(lambda: self._answer(body))
+        if len(self._waiting) == 1:
+            find_out(self._reactor, self._workers, self._find, self._answer)
 
     def _answer(self, body: Body) -> None:
         waiting, self._waiting = self._waiting, []
         for reply in waiting:
             answer(reply, body)
+
+
+def find_out(reactor: Reactor, workers: Workers, find: Callable[[], Body], done: Callable[[Body], None]) -> None:
+    """``done``, on the reactor's thread, with what ``find`` gives on a worker, or with why it gives nothing."""
+
+    def run() -> None:
+        body: Body = (500, {"error": "the question could not be answered; the gateway's log has the details"})
+        try:
+            body = find()
+        except EngineUnavailable as error:
+            body = (503, {"error": error.text, "hint": error.hint})
+        finally:
+            # Also after an error that nobody foresaw: whoever asks must not wait for this answer for ever.
+            reactor.call_soon(lambda: done(body))
+
+    if not workers.submit(run):
+        done((503, {"error": "too much is going on; ask again in a moment"}))
 
 
 def answer(reply: Reply, body: Body) -> None:

@@ -3,7 +3,7 @@
 Threads. The SDK does not promise that a client may be shared, so every call has a client of its own: making one
 costs about half a millisecond, nothing stays open between calls, and an engine that restarts never leaves a dead
 connection behind. An ``Engine`` itself may be used from every thread; its lock guards two fields and is never held
-over I/O.
+over I/O. Another one lets one thread at a time see to a network.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from metamcp.runtime.events import EventStream
 
 # Everything that the SDK raises: what requests raises is an OSError, what cannot be decoded a ValueError, and an
 # answer of another shape (DOCKER_HOST names some other HTTP server) ends in one of the last three.
-NETWORK_SECONDS = 30.0
 _FOREIGN = (errors.DockerException, OSError, ValueError, TypeError, AttributeError, KeyError)
+NETWORK_SECONDS = 30.0
 _GONE, _CONFLICT = 404, 409
 _ONE_SHOT_SINCE = "1.41"
 
@@ -142,9 +142,9 @@ class Engine:
         ``NETWORK_SECONDS`` at most: an engine makes networks one after the other, each with its own firewall rules.
         """
         with self._networks, self._client(seconds=max(self.timeout, NETWORK_SECONDS)) as client:
-            while _internal(client, name) is None:  # until the client's deadline
+            while (internal := _internal(client, name)) is None:  # until the client's deadline
                 _create_internal(client, name)
-            if _internal(client, name) is not True:
+            if not internal:
                 raise EngineUnavailable(
                     f"network {name!r} is not an internal network",
                     f"Remove it with docker network rm {name}, or configure another name.",

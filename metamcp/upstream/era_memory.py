@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metamcp.concurrency.saving import replace_file
 from metamcp.telemetry import logs
 from metamcp.upstream.era import Verdict
 
@@ -28,12 +29,9 @@ def recall(state_dir: Path) -> dict[str, Verdict]:
 
 def keep(state_dir: Path, verdicts: Mapping[str, Verdict]) -> None:
     """Replace the file as a whole. Blocks."""
-    path = state_dir / FILE_NAME
-    draft = path.with_suffix(".new")
+    document = {identity: {"eras": verdict.eras, "at": verdict.at} for identity, verdict in verdicts.items()}
     try:
-        document = {identity: {"eras": verdict.eras, "at": verdict.at} for identity, verdict in verdicts.items()}
-        draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        replace_file(state_dir / FILE_NAME, [json.dumps(document, indent=2).encode(), b"\n"])
     except OSError as error:
         _log.warning("eras-not-kept", extra=logs.fields(file=FILE_NAME, error=str(error)))
 

@@ -105,8 +105,8 @@ class Resolver:
         if verdict.rule is None or not verdict.allowed:
             return None
         mounts = run.values("volume") or run.values("mount")
-        judged_by = verdict.rule.cosign or allowlist.cosign, verdict.rule.scan or allowlist.scan
-        return Licence(verdict.rule, verdict.pinned, allowlist.bind_roots if mounts else (), judged_by)
+        roots = allowlist.bind_roots if mounts else ()
+        return Licence(verdict.rule, verdict.pinned, roots, allowlist.judges(verdict.rule))
 
     def judged(self, spec: ServerSpec, admit: Admit) -> str:
         """Have the image of ``spec`` admitted without a start. Raises as ``resolve``."""

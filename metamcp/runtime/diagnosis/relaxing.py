@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from metamcp.runtime.command.launch import Confinement
+from metamcp.runtime.policy.limits import DEFAULT_FILES, MOST_FILES
 
 _Applies = Callable[[Confinement], bool]
 
@@ -55,7 +56,8 @@ _RULES: tuple[tuple[re.Pattern[str], _Applies, str], ...] = (
     ),
     _rule(
         r"too many open files|\bemfile\b",
-        "it may have 4096 files open, or what --ulimit=nofile in its args says: put a larger one there, 65536 at most",
+        f"it may have {DEFAULT_FILES} files open, or what --ulimit=nofile in its args says: put a larger one there, "
+        f"{MOST_FILES} at most",
     ),
     _rule(rf"(chown|changing ownership)[^\n]*{_ERRNO_1}|{_ERRNO_1}[^\n]*chown", _lacks("CHOWN")),
     _rule(

@@ -78,7 +78,7 @@ class ImageAdmission:
         this image. Blocks; for a report only where one can refuse. Raises RefusedByPolicy, and EngineUnavailable
         where the rule needs an answer of the engine."""
         rule = verdict.rule or ImageRule("*")
-        cosign, scan = rule.cosign or allowlist.cosign, rule.scan or allowlist.scan
+        cosign, scan = allowlist.judges(rule)
         binding = rule.pin or cosign is not None or scan.block_at is not None or scan.required
         dry = rule.dry_run or allowlist.dry_run
         if verdict.would_deny:
@@ -95,7 +95,7 @@ class ImageAdmission:
             self._meet(reference, facts)
             order = Order(reference, facts, cosign, scan)
             report = self._report(order) if binding and not dry else self._ledger.report(order.key)
-            objections = [*self._drifted(rule, reference, facts), *objections_to(report or Report(), scan)]
+            objections = self._objections(rule, reference, facts, report, scan)
         for objection in objections:
             if not dry:
                 raise _refusal(spec, reference, objection)
@@ -108,15 +108,15 @@ class ImageAdmission:
         rule, facts = verdict.rule or ImageRule("*"), self._facts_of(reference)
         if facts is not None:
             self._meet(reference, facts)
-            self._report(Order(reference, facts, rule.cosign or allowlist.cosign, rule.scan or allowlist.scan))
+            self._report(Order(reference, facts, *allowlist.judges(rule)))
         return reference
 
     def known(self, allowlist: Allowlist, verdict: Verdict, reference: str, facts: ImageFacts) -> Known:
         """What is known already of the image that ``reference`` names. Does not block."""
         rule = verdict.rule or ImageRule("*")
-        cosign, scan = rule.cosign or allowlist.cosign, rule.scan or allowlist.scan
+        cosign, scan = allowlist.judges(rule)
         report = self._ledger.report(Order(reference, facts, cosign, scan).key)
-        objections = [*self._drifted(rule, reference, facts), *objections_to(report or Report(), scan)]
+        objections = self._objections(rule, reference, facts, report, scan)
         denied = [verdict.would_deny] if verdict.would_deny else []
         return Known(
             self._ledger.record(reference), report, cosign is not None,
@@ -128,10 +128,12 @@ class ImageAdmission:
         if record.id != facts.id:
             self._tell_drift(reference, record, facts.id)
 
-    def _drifted(self, rule: ImageRule, reference: str, facts: ImageFacts) -> list[Objection]:
+    def _objections(
+        self, rule: ImageRule, reference: str, facts: ImageFacts, report: Report | None, scan: Scan
+    ) -> list[Objection]:
         record = self._ledger.record(reference)
-        drifted = rule.pin and record is not None and record.id != facts.id
-        return [_drift(reference, record, facts.id)] if drifted and record else []
+        drifted = [_drift(reference, record, facts.id)] if rule.pin and record and record.id != facts.id else []
+        return [*drifted, *objections_to(report or Report(), scan)]
 
     def _report(self, order: Order) -> Report:
         with self._lock:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metamcp.concurrency.saving import replace_file
 from metamcp.runtime.screening.findings import Finding
 from metamcp.telemetry import logs
 
@@ -78,14 +79,12 @@ class Ledger:
             self._keep()
 
     def _keep(self) -> None:
-        draft = self._path.with_suffix(".new")
         document = {
             "references": {name: dataclasses.asdict(record) for name, record in self._records.items()},
             "reports": {key: dataclasses.asdict(report) for key, report in self._reports.items()},
         }
         try:
-            draft.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-            draft.replace(self._path)
+            replace_file(self._path, [json.dumps(document, indent=1).encode(), b"\n"])
         except OSError as error:
             _log.warning("images-not-kept", extra=logs.fields(file=FILE_NAME, error=str(error)))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from metamcp.config.model import SEVERITIES, Severity
-from metamcp.runtime.screening.findings import Finding
+from metamcp.runtime.screening.findings import Finding, worst_first
 
 MOST_FINDINGS = 500
 """That are kept of one report, the worst ones."""
@@ -24,7 +24,7 @@ def read_report(text: bytes) -> list[Finding]:
         found = set(_trivy(document))
     else:
         raise ValueError("it is neither Trivy's report (--format json) nor Grype's (-o json)")
-    return sorted(found, key=lambda finding: (-finding.rank, finding.rule, finding.text))[:MOST_FINDINGS]
+    return worst_first(found)[:MOST_FINDINGS]
 
 
 def _trivy(document: Mapping[str, Any]) -> Iterator[Finding]:
