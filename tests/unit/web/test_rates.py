@@ -9,6 +9,8 @@ from fake_gateway import NO_KEYS, FakeGateway, Open, answer
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from metamcp.access.policy import Policy
+from metamcp.errors import SupervisorAway
 from metamcp.web import counters
 from metamcp.web.application import create_app
 from metamcp.web.caller import network
@@ -68,6 +70,15 @@ def test_what_watches_the_gateway_is_never_refused() -> None:
     http = site(FakeGateway(answer()), "1/hour")
     ping(http)
     assert {http.get("/health").status_code for _ in range(5)} == {200}
+
+
+def test_liveness_needs_no_answer_of_the_supervisor() -> None:
+    class Away(Open):
+        def policy(self) -> Policy:
+            raise SupervisorAway("away", state="STARTING", reason="away", retryAfterMs=1000)
+
+    state = WebState(FakeGateway(), HOSTS, HOSTS, NO_KEYS, Away())
+    assert create_app(state).test_client().get("/health").status_code == 200
 
 
 @pytest.mark.parametrize(
