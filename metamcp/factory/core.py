@@ -54,6 +54,7 @@ from metamcp.runtime.policy.network import INTERNAL
 from metamcp.runtime.reaper import Reaper
 from metamcp.runtime.screening.admission import ImageAdmission
 from metamcp.runtime.screening.ledger import Ledger
+from metamcp.runtime.screening.programs import Programs
 from metamcp.runtime.supervisor import Launcher, Supervisor
 from metamcp.runtime.teardown import Teardown
 from metamcp.runtime.watch import Watch
@@ -96,6 +97,7 @@ class Core:
     screeners: Workers
     issuers: Workers
     engine: Engine
+    programs: Programs
     watch: Watch
     audience: Audience
     admission: Admission
@@ -116,6 +118,7 @@ class Core:
     def close(self) -> None:
         """After ``stop`` is done: threads and descriptors."""
         self.watch.close(_CLOSE_SECONDS)
+        self.programs.close()
         for workers in (self.readers, self.issuers, self.starters, self.chores, self.screeners):
             workers.close(_CLOSE_SECONDS)
         self.engine.close()
@@ -161,7 +164,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
 
     audit_log = _audit_log(settings)
     ledger = Ledger(settings.state_dir)
-    image_admission = build_admission(engine, ledger)
+    programs = Programs()
+    image_admission = build_admission(engine, programs, ledger)
 
     def screened(tell: Callable[[str], None]) -> Callable[[str], None]:
         return _screened(screeners, lambda server: prepare(resolver(), live, image_admission, server), tell)
@@ -228,7 +232,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     watch = Watch(engine, reactor, identity.instance, audience)
     core = Core(
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
-        screeners, issuers, engine, watch, audience, admission, audit_log, lock,
+        screeners, issuers, engine, programs, watch, audience, admission, audit_log, lock,
     )  # fmt: skip
     _schedule(core, registry)
     return core

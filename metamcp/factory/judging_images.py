@@ -21,14 +21,15 @@ from metamcp.runtime.command.effective import Resolver
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.screening.admission import ImageAdmission, objections_to
 from metamcp.runtime.screening.ledger import Ledger, Report
+from metamcp.runtime.screening.programs import Programs
 from metamcp.runtime.screening.screen import Order, screen
 from metamcp.telemetry import logs
 
 _log = logs.get("factory.images")
 
 
-def build_admission(engine: Engine, ledger: Ledger) -> ImageAdmission:
-    return ImageAdmission(ledger, engine.image, lambda order: screen(engine, os.environ, order), time.time)
+def build_admission(engine: Engine, programs: Programs, ledger: Ledger) -> ImageAdmission:
+    return ImageAdmission(ledger, engine.image, lambda order: screen(engine, programs, os.environ, order), time.time)
 
 
 def prepare(resolver: Resolver, live: Live, admission: ImageAdmission, server: str) -> None:
@@ -76,7 +77,7 @@ def scan(resolver: Resolver, spec: ServerSpec | None, engine: Engine, target: st
         if facts is None:
             raise EngineUnavailable(f"the engine does not have {reference}: fetch it with docker pull")
         cosign, how = allowlist.judges(rule)
-        report = screen(engine, os.environ, Order(reference, facts, cosign, how))
+        report = screen(engine, Programs(), os.environ, Order(reference, facts, cosign, how))
         found.append((report, [f"{item.rule}: {item.text}" for item in objections_to(report, how)]))
         return reference
 

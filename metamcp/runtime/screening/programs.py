@@ -8,6 +8,7 @@ import selectors
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,21 +31,54 @@ class Ran:
     tail: str
 
 
-def run_program(argv: Sequence[str], env: Mapping[str, str], seconds: float, most_bytes: int) -> Ran:
-    """Run ``argv`` to its end. Blocks, at most ``seconds`` and some to end it. Raises ProgramFailedError."""
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise ProgramFailedError(f"{argv[0]} cannot be started: {error.strerror}") from error
-        try:
-            output = _read(process, time.monotonic() + seconds, most_bytes, argv[0])
-            return Ran(process.returncode, output, _tail(errors))
-        finally:
-            _end(process)
+class Programs:
+    """For any thread. None outlives ``close``."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+
+    def run(self, argv: Sequence[str], env: Mapping[str, str], seconds: float, most_bytes: int) -> Ran:
+        """Run ``argv`` to its end. Blocks, at most ``seconds`` and some to end it. Raises ProgramFailedError."""
+        with tempfile.TemporaryFile() as errors:
+            process = self._begin(argv, env, errors)
+            try:
+                output = _read(process, time.monotonic() + seconds, most_bytes, argv[0])
+                if self._closed:
+                    raise ProgramFailedError(f"{argv[0]} was ended with the gateway")
+                return Ran(process.returncode, output, _tail(errors))
+            finally:
+                self._end(process)
+
+    def close(self) -> None:
+        """End those that run, with whatever they started; later ones are refused. Does not block."""
+        with self._lock:
+            self._closed = True
+            for process in self._running:
+                _kill(process)
+
+    def _begin(self, argv: Sequence[str], env: Mapping[str, str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._closed:
+                raise ProgramFailedError(f"{argv[0]} is not started any more: the gateway is shutting down")
+            try:
+                process = subprocess.Popen(
+                    argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                    start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                raise ProgramFailedError(f"{argv[0]} cannot be started: {error.strerror}") from error
+            self._running.add(process)
+            return process
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(process)
+            _kill(process)
+        process.wait(_END_SECONDS)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _read(process: subprocess.Popen[bytes], until: float, most_bytes: int, name: str) -> bytes:
@@ -66,13 +100,10 @@ def _read(process: subprocess.Popen[bytes], until: float, most_bytes: int, name:
     return bytes(output)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     """With whatever it started: they are one process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(_END_SECONDS)
-    if process.stdout is not None:
-        process.stdout.close()
 
 
 def _tail(errors: IO[bytes]) -> str:

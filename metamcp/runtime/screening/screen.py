@@ -16,7 +16,7 @@ from metamcp.runtime.facts import ImageFacts
 from metamcp.runtime.screening.contents import OutOfTimeError, of_contents
 from metamcp.runtime.screening.findings import Finding, of_configuration, worst_first
 from metamcp.runtime.screening.ledger import Report
-from metamcp.runtime.screening.programs import ProgramFailedError, run_program
+from metamcp.runtime.screening.programs import ProgramFailedError, Programs
 from metamcp.runtime.screening.vulnerabilities import read_report
 
 _COSIGN_BYTES, _REPORT_BYTES = 4 << 20, 64 << 20
@@ -49,16 +49,16 @@ class Order:
         return None if reference.digest else reference.tag
 
 
-def screen(engine: Engine, environ: Mapping[str, str], order: Order) -> Report:
+def screen(engine: Engine, programs: Programs, environ: Mapping[str, str], order: Order) -> Report:
     """Blocks, as long as the configured programs may take. Raises EngineUnavailable."""
     env = _environment(environ, engine.docker_host)
     now = time.time()
     found = of_configuration(order.facts, order.tag, engine.history(order.facts.id), datetime.fromtimestamp(now, UTC))
-    unsigned = verify(order.cosign, signed_reference(order), env) if order.cosign else ""
+    unsigned = verify(programs, order.cosign, signed_reference(order), env) if order.cosign else ""
     unscanned = ""
     try:
         found += _contents(engine.docker_host, order) if order.scan.contents else []
-        found += read_report(_scanned(order, env)) if order.scan.command else []
+        found += read_report(_scanned(programs, order, env)) if order.scan.command else []
     except (EngineUnavailable, OutOfTimeError, ProgramFailedError, ValueError) as error:
         unscanned = str(error)
     return Report(tuple(worst_first(found)), unsigned, unscanned, round(now, 3))
@@ -73,12 +73,12 @@ def signed_reference(order: Order) -> str:
     return next((item.pinned for item in known if item.repository == wanted.repository), "")
 
 
-def verify(cosign: Cosign, reference: str, env: Mapping[str, str]) -> str:
+def verify(programs: Programs, cosign: Cosign, reference: str, env: Mapping[str, str]) -> str:
     """"" when cosign finds a signature of the configured signer; else why not. Blocks."""
     if not reference:
         return "the image has no digest of its registry, as one that was built here, so nothing can be signed about it"
     try:
-        ran = run_program(cosign_argv(cosign, reference), env, cosign.seconds, _COSIGN_BYTES)
+        ran = programs.run(cosign_argv(cosign, reference), env, cosign.seconds, _COSIGN_BYTES)
     except ProgramFailedError as error:
         return f"{error}; install cosign where the supervisor runs, or correct cosign in allowlist.json"
     said = ran.tail or "no reason given"
@@ -100,10 +100,10 @@ def _contents(docker_host: str, order: Order) -> list[Finding]:
         return of_contents(stream, lambda: time.monotonic() < until)
 
 
-def _scanned(order: Order, env: Mapping[str, str]) -> bytes:
+def _scanned(programs: Programs, order: Order, env: Mapping[str, str]) -> bytes:
     """The image is named by its id: what was judged is what runs, whatever the tag says meanwhile."""
     argv = [word.replace("{image}", order.facts.id) for word in order.scan.command]
-    ran = run_program(argv, env, order.scan.seconds, _REPORT_BYTES)
+    ran = programs.run(argv, env, order.scan.seconds, _REPORT_BYTES)
     if not ran.output.strip():
         raise ProgramFailedError(f"{argv[0]} ended with {ran.code} and no report: {ran.tail}")
     return ran.output  # grype --fail-on and trivy --exit-code end with 1 or more, and report all the same

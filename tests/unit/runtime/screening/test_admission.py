@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gateway_process import eventually, processes_with
 
 from metamcp.config.images import decide
 from metamcp.config.model import Allowlist, Cosign, ImageRule, Scan, ServerSpec
@@ -15,7 +18,7 @@ from metamcp.runtime.facts import ImageFacts
 from metamcp.runtime.screening.admission import RETRY_SECONDS, ImageAdmission
 from metamcp.runtime.screening.findings import Finding
 from metamcp.runtime.screening.ledger import FILE_NAME, Ledger, Record, Report
-from metamcp.runtime.screening.programs import ProgramFailedError, run_program
+from metamcp.runtime.screening.programs import ProgramFailedError, Programs
 from metamcp.runtime.screening.screen import Order, cosign_argv, signed_reference, verify
 
 REFERENCE = "docker.io/library/s:1"
@@ -193,7 +196,7 @@ def python(code: str) -> list[str]:
 
 def test_program_gives_its_output_and_the_end_of_its_errors() -> None:
     code = "import sys; print('out'); print('x' * 999 + 'why', file=sys.stderr); sys.exit(3)"
-    ran = run_program(python(code), {}, 20, 99)
+    ran = Programs().run(python(code), {}, 20, 99)
     assert (ran.code, ran.output) == (3, b"out\n")
     assert ran.tail.endswith("why") and len(ran.tail) <= 600
 
@@ -209,7 +212,29 @@ def test_program_gives_its_output_and_the_end_of_its_errors() -> None:
 )
 def test_program_that_is_not_there_or_does_not_end_is_given_up(argv: list[str], seconds: float, text: str) -> None:
     with pytest.raises(ProgramFailedError, match=text):
-        run_program(argv, {}, seconds, 1 << 20)
+        Programs().run(argv, {}, seconds, 1 << 20)
+
+
+def test_no_program_outlives_the_gateway_nor_what_it_started(tmp_path: Path) -> None:
+    programs, told, begun = Programs(), [], tmp_path / "begun"
+    os.mkfifo(begun)
+    code = f"import os, time; os.fork() and open({str(begun)!r}, 'w').close(); time.sleep(60)"
+
+    def run() -> None:
+        with pytest.raises(ProgramFailedError) as failed:
+            programs.run(python(code), {}, 60, 99)
+        told.append(str(failed.value))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    begun.read_bytes()  # ends when both are there
+    assert processes_with(str(begun))
+    programs.close()
+    thread.join(10)
+    assert "ended with the gateway" in told[0]
+    eventually(lambda: not processes_with(str(begun)), "both are gone")
+    with pytest.raises(ProgramFailedError, match="shutting down"):
+        programs.run(python("pass"), {}, 60, 99)
 
 
 def test_cosign_is_asked_about_the_digest_of_the_very_repository() -> None:
@@ -236,10 +261,10 @@ def test_cosign_gets_one_list_of_arguments(cosign: Cosign, argv: list[str]) -> N
 
 def test_cosign_that_is_missing_refuses_or_has_no_digest_is_told(tmp_path: Path) -> None:
     program = tmp_path / "cosign"
-    assert "cannot be started" in verify(Cosign(key="/k", program=str(program)), "r@d", {})
+    assert "cannot be started" in verify(Programs(), Cosign(key="/k", program=str(program)), "r@d", {})
     program.write_text(f"#!{sys.executable} -IS\nimport sys\nsys.exit('Error: no matching signatures')\n")
     program.chmod(0o755)
-    assert "no matching signatures" in verify(Cosign(key="/k", program=str(program)), "r@d", {})
+    assert "no matching signatures" in verify(Programs(), Cosign(key="/k", program=str(program)), "r@d", {})
     program.write_text(f"#!{sys.executable} -IS\n")
-    assert verify(Cosign(key="/k", program=str(program)), "r@d", {}) == ""
-    assert "no digest" in verify(Cosign(key="/k", program=str(program)), "", {})
+    assert verify(Programs(), Cosign(key="/k", program=str(program)), "r@d", {}) == ""
+    assert "no digest" in verify(Programs(), Cosign(key="/k", program=str(program)), "", {})
