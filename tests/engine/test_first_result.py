@@ -35,8 +35,8 @@ Way = Callable[[], AbstractContextManager[object]]
 @pytest.fixture
 def gateway(engine: Engine, tmp_path: Path) -> Iterator[GatewayProcess]:
     servers = {
-        "cold": container_server(engine, "good"),
-        "spare": container_server(engine, "good", warm=1),
+        "cold": container_server(engine, "good", network="egress"),
+        "spare": container_server(engine, "good", network="egress", warm=1),
         "running": container_server(engine, "good", isolation="shared"),
     }
     with running_gateway(tmp_path, servers, images=[engine.image], env=engine.env) as running:

@@ -28,7 +28,7 @@ def judged(engine: Engine) -> Iterator[Engine]:
 
 
 def server(**keys: Any) -> dict[str, Any]:
-    return {"command": "docker", "args": ["run", "-i", TAG, "/misbehaving.py", "good"], **keys}
+    return {"command": "docker", "args": ["run", "-i", TAG, "/misbehaving.py", "good"], "network": "none", **keys}
 
 
 def move_tag(engine: Engine) -> str:

@@ -11,7 +11,7 @@ from gateway_process import GatewayProcess, eventually, running_gateway, write_c
 
 
 def container_server(image: str, *options: str) -> dict[str, Any]:
-    return {"command": "docker", "args": ["run", "-i", image, "/misbehaving.py", "good", *options]}
+    return {"command": "docker", "args": ["run", "-i", image, "/misbehaving.py", "good", *options], "network": "none"}
 
 
 def containers_of(engine: Engine, gateway: GatewayProcess, server: str) -> list[str]:

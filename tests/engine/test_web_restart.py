@@ -49,13 +49,14 @@ WAYS: dict[str, Callable[[Restarted], None]] = {
 }
 
 
-@pytest.fixture
-def running(engine: Engine, tmp_path: Path) -> Iterator[Restarted]:
-    watched = tmp_path / "watched.py"
+@pytest.fixture(scope="module")
+def running(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
+    folder = tmp_path_factory.mktemp("web-restart")
+    watched = folder / "watched.py"
     watched.write_text("")
     env = {**engine.env, "GUNICORN_CMD_ARGS": f"--reload --reload-engine poll --reload-extra-file {watched}"}
     servers = {"server": container_server(engine, "good")}
-    with running_gateway(tmp_path, servers, images=[engine.image], workers=WORKERS, env=env) as gateway:
+    with running_gateway(folder, servers, images=[engine.image], workers=WORKERS, env=env) as gateway:
         yield Restarted(gateway, watched)
 
 
@@ -82,6 +83,7 @@ def test_session_container_and_call_in_flight_survive_a_restart_of_the_web_tier(
     assert child_of_session(gateway)["containerId"] == container
     assert gateway.supervisor_pid == supervisor
     eventually(lambda: len(mine(engine, gateway)) == 1, "the container of the session is the only one")
+    gateway.end_session(session)
 
 
 def test_after_the_death_of_the_supervisor_clients_begin_anew_and_nothing_of_the_old_one_is_left(
@@ -96,10 +98,13 @@ def test_after_the_death_of_the_supervisor_clients_begin_anew_and_nothing_of_the
     gateway.wait_ready()
     for session in sessions:
         assert gateway.rpc("tools/list", session=session).status_code == 404
-        assert gateway.text(gateway.open_session(), "server__whoami") not in before
+    sessions = [gateway.open_session() for _ in sessions]
+    assert not before & {gateway.text(session, "server__whoami") for session in sessions}
     assert set(gateway.worker_pids) == workers
     eventually(lambda: not old & set(mine(engine, gateway)), "the dead generation is swept away", 20)
     eventually(lambda: len(mine(engine, gateway)) == len(sessions), "a container for each new session, no other")
+    for session in sessions:
+        gateway.end_session(session)
 
 
 def until_it_breaks(stream: Iterator[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
