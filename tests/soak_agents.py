@@ -27,8 +27,6 @@ OFTEN = ("own", "shared", "plain", "short", "spare")
 SELDOM = ("fresh", "stubborn", "crashing")
 SELDOM_SHARE = 0.25  # of the turns; a container for each call, or one that has to be killed, costs seconds
 BIG = 100_000
-LATE_SECONDS = 4.5
-"""An answer that takes about as long is kept for a client that lost its stream, until its session ends."""
 
 CANCELLED, DIED, UNAVAILABLE = -32800, -31004, -31001
 FINE = ("result",)
@@ -37,8 +35,8 @@ FINE = ("result",)
 @dataclass
 class Ledger:
     """``outcomes``: (server, kind, outcome) -> how often. ``wrong``: what must not be. ``recorded``: tokens whose
-    execution was confirmed. ``left``: Streamable sessions that nobody ended. ``kept``: bytes of late
-    answers in them. ``agents``: how many there were."""
+    execution was confirmed. ``left``: Streamable sessions that nobody ended. ``kept``: bytes of
+    streamed answers in them. ``agents``: how many there were."""
 
     outcomes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -120,7 +118,7 @@ class PlainAgent:
                 self._ledger.note("-", "turn", f"{type(error).__name__}: {error}", ())
 
     def _turn(self, turn: Turn) -> None:
-        self._ids, self._late = itertools.count(1), 0
+        self._ids, self._streamed = itertools.count(1), 0
         session = self._session = self._gateway.open_session()
         self._gateway.notify("notifications/initialized", session=session)
         tools = self._gateway.rpc("tools/list", {}, session=session, id=next(self._ids)).json()["result"]["tools"]
@@ -145,8 +143,8 @@ class PlainAgent:
     ) -> None:
         params = {"name": f"{server}__{tool}", "arguments": arguments}
         response = self._gateway.rpc("tools/call", params, session=self._session, id=identifier, timeout=90)
-        if response.elapsed.total_seconds() >= LATE_SECONDS:
-            self._late += len(response.content)
+        if streamed(response):  # then it is kept for a client that lost its stream, until its session ends
+            self._streamed += len(response.content)
         self._ledger.note(server, kind, outcome(response, identifier, right), allowed(server, *codes))
 
     def _cancelled(self, server: str, turn: Turn) -> None:
@@ -166,7 +164,7 @@ class PlainAgent:
         if turn.chance.random() < 0.5:
             self._gateway.end_session(self._session)
         else:
-            self._ledger.leave(self._late)
+            self._ledger.leave(self._streamed)
 
     def _vanish(self, turn: Turn) -> None:
         """Hang up while a call runs: nobody hears its answer."""
@@ -178,9 +176,13 @@ class PlainAgent:
         self._ledger.note(turn.servers[0], "vanished", "nobody there", ("nobody there",))
 
 
+def streamed(response: requests.Response) -> bool:
+    return response.headers["Content-Type"].startswith("text/event-stream")
+
+
 def outcome(response: requests.Response, identifier: int, right: str) -> str:
     """``result``, the code of an error, or what is wrong with the response."""
-    if response.headers["Content-Type"].startswith("text/event-stream"):
+    if streamed(response):
         messages = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")]
     else:
         messages = [response.json()]

@@ -23,7 +23,7 @@ REST_SECONDS = 60.0
 """For what is still starting when the last client goes, its idle time, and the stop ladder of what ignores it."""
 
 GROWTH, GROWTH_MIB = 0.10, 6.0
-"""Of memory, besides the late answers that are kept: a session that nobody ended lives for a day."""
+"""Of memory, besides the streamed answers that are kept: a session that nobody ended lives for a day."""
 
 HONEST = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "2"}
 """glibc gives back what is free, so that what is counted is what somebody holds."""
@@ -89,7 +89,7 @@ def growth(before: dict[str, float], after: dict[str, float], kept: int) -> dict
 def report(ledger: Ledger, samples: list[dict[str, float]], idle: dict[str, float], after: dict[str, float]) -> None:
     for (server, kind, outcome), count in sorted(ledger.outcomes.items()):
         print(f"{server:>10} {kind:>10} {outcome[:100]}: {count}")
-    print(f"{ledger.left} sessions were left, with {ledger.kept / 2**20:.1f} MiB of late answers")
+    print(f"{ledger.left} sessions were left, with {ledger.kept / 2**20:.1f} MiB of streamed answers")
     for name, sizes in {"idle": idle, "first third": third(samples, 0), "last third": third(samples, 2),
                         "idle again": after}.items():  # fmt: skip
         print(f"{name:>12}:", ", ".join(f"{role} {size:.1f} MiB" for role, size in sizes.items()))
