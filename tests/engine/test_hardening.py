@@ -63,16 +63,14 @@ for line in sys.stdin:
 """
 
 
-def looking(engine: Engine, *flags: str, **keys: Any) -> dict[str, Any]:
-    return {
-        "command": "docker", "args": ["run", "-i", *flags, engine.image, "-c", LOOK],
-        "era": "legacy", "network": "none", "idleSeconds": 1, **keys,
-    }  # fmt: skip
-
-
-def running(engine: Engine, code: str, **keys: Any) -> dict[str, Any]:
-    args = ["run", "-i", engine.image, "-c", code]
+def running(engine: Engine, code: str, *flags: str, **keys: Any) -> dict[str, Any]:
+    """A server that is ``code``."""
+    args = ["run", "-i", *flags, engine.image, "-c", code]
     return {"command": "docker", "args": args, "network": "none", "era": "legacy", "idleSeconds": 1, **keys}
+
+
+def looking(engine: Engine, *flags: str, **keys: Any) -> dict[str, Any]:
+    return running(engine, LOOK, *flags, **keys)
 
 
 GREEDY = (
