@@ -10,6 +10,7 @@ import sys
 
 import metamcp.web.counters  # noqa: F401  loaded before workers are forked: they share its memory
 from metamcp import separation
+from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
@@ -58,6 +59,7 @@ def on_starting(server):
         server.log.warning("the web tier runs as root, as the supervisor does: set METAMCP_WEB_USER (docs/security.md)")
     try:
         load(_settings.config_dir)
+        locate(os.environ)
     except ConfigInvalid as error:
         print(error.report(), file=sys.stderr)
         sys.exit(error.exit_status)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from metamcp import __version__, key_commands, supervision
+from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
@@ -73,7 +74,7 @@ def check_config(settings: Settings) -> None:
         f"{settings.config_dir}: {len(config.servers)} servers, {len(config.namespaces)} namespaces, "
         f"{len(config.endpoints)} endpoints, {len(loaded.allowlist.rules)} allowlist rules: no mistakes"
     )
-    resolver = core.build_resolver(settings, loaded, Identity("check", "check"))
+    resolver = core.build_resolver(settings, locate(os.environ), loaded, Identity("check", "check"))
     for spec in config.servers.values():
         if spec.enabled:
             try:
@@ -102,10 +103,10 @@ def explain(settings: Settings, server: str) -> None:
     if spec is None:
         known = ", ".join(sorted(loaded.config.servers)) or "none"
         raise click.ClickException(f"there is no server {server!r}; configured: {known}")
-    resolver = core.build_resolver(settings, loaded, Identity("explain", "explain"))
+    resolver = core.build_resolver(settings, locate(os.environ), loaded, Identity("explain", "explain"))
     try:
         lines = _remote_explanation(spec) if spec.url else _explanation(resolver.resolve(spec))
-        lines += [] if spec.url else _recorded(settings, spec.name, resolver.image(spec))
+        lines += [] if spec.url else _recorded(settings, spec, resolver)
         click.echo("\n".join(lines))
     except MetaMCPError as error:
         click.echo(f"refused ({error.data.get('rule', 'invalid')}): {logs.redact(error.text)}")
@@ -114,19 +115,20 @@ def explain(settings: Settings, server: str) -> None:
         sys.exit(1)
 
 
-def _recorded(settings: Settings, server: str, reference: str | None) -> list[str]:
+def _recorded(settings: Settings, spec: ServerSpec, resolver: Resolver) -> list[str]:
     """What the reference named first and what it names now, as far as the engine says it."""
+    reference = resolver.image(spec)
     record = Ledger(settings.state_dir).record(reference) if reference else None
     if record is None or reference is None:
         return []
     try:
-        with Engine(settings.docker_host) as engine:
+        with Engine(resolver.engine) as engine:
             now = image_id(engine, reference)
     except EngineUnavailable:
         return [f"recorded: {record.id}"]
     if now in (None, record.id):
         return [f"recorded: {record.id}"]
-    meant = f"if that is meant: python -m metamcp images accept {server}"
+    meant = f"if that is meant: python -m metamcp images accept {spec.name}"
     return [f"recorded: {record.id}", f"drift: it is {now} now; {meant}"]
 
 
@@ -189,9 +191,9 @@ def accept(settings: Settings, server: str) -> None:
 def scan(settings: Settings, target: str, as_json: bool) -> None:
     """Look into the image of the server TARGET, or into the image TARGET, now; exit 1 when that refuses it."""
     loaded = load(settings.config_dir)
-    resolver = core.build_resolver(settings, loaded, Identity("scan", "scan"))
+    resolver = core.build_resolver(settings, locate(os.environ), loaded, Identity("scan", "scan"))
     try:
-        with Engine(settings.docker_host) as engine:
+        with Engine(resolver.engine) as engine:
             report, objections = judging_images.scan(resolver, loaded.config.servers.get(target), engine, target)
     except MetaMCPError as error:
         raise click.ClickException(logs.redact(error.text)) from error
@@ -281,10 +283,10 @@ def revoke_key(settings: Settings, name: str, identifier: str) -> None:
 @_with_settings
 def doctor(settings: Settings, as_json: bool) -> None:
     """Run the checks of /docker-test/test from here; exit 1 when one of them fails."""
-    engine = Engine(settings.docker_host)
+    engine = Engine(locate(os.environ))
     identity = Identity(f"doctor-{os.getpid()}", "doctor")
     image = core.test_image(engine)
-    checks = diagnostics.run_checks(engine, settings.docker_host, image, identity)
+    checks = diagnostics.run_checks(engine, engine.docker_host, image, identity)
     engine.close()
     if as_json:
         click.echo(json.dumps(diagnostics.report(checks), indent=2))

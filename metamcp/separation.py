@@ -21,6 +21,7 @@ from pathlib import Path
 from socket import socketpair
 from typing import Any, NoReturn
 
+from metamcp.config.engine_address import locate
 from metamcp.config.loader import ALLOWLIST_FILE, SERVERS_FILE, load
 from metamcp.config.settings import WEB_VARIABLES, Settings
 from metamcp.errors import ConfigInvalid
@@ -29,7 +30,7 @@ WEB_USER, SUPERVISOR_USER = "METAMCP_WEB_USER", "METAMCP_SUPERVISOR_USER"
 SEPARATED = "METAMCP_SEPARATED"
 """Set for the web tier once it is on its own: the descriptor of the channel, or empty in split mode."""
 
-_VARIABLES = {*WEB_VARIABLES, "FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS", "LANG", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"}
+VARIABLES = {*WEB_VARIABLES, "FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS", "LANG", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"}
 _FAMILIES = ("LC_", "PYTHON")
 _NO_NEW_PRIVILEGES = 38  # prctl(2)
 
@@ -74,13 +75,13 @@ def separate(settings: Settings, environ: Mapping[str, str]) -> NoReturn:
     user = account(settings.web_user)
     if os.geteuid() != 0:
         raise _wrong("only root can start the web tier as another user; start the gateway as root, or unset it")
-    channel = ""
+    channel, engine = "", _engine_socket(_supervisors_environ(settings, environ))
     if not settings.split:
-        own = _supervisors_own(settings, user)
+        own = _supervisors_own(settings, user, engine)
         load(settings.config_dir)  # a broken configuration must not start anything
-        channel = str(_start_keeper(environ, own))
+        channel = str(_start_keeper(_supervisors_environ(settings, environ), own))
     _become(user)
-    if problems := _problems(settings, user.pw_name):
+    if problems := _problems(settings, user.pw_name, engine):
         raise ConfigInvalid(problems)
     argv = [sys.executable, *sys.orig_argv[1:]]
     os.execve(sys.executable, argv, web_environment(environ) | {SEPARATED: channel})  # noqa: S606  no shell, our own argv
@@ -89,11 +90,18 @@ def separate(settings: Settings, environ: Mapping[str, str]) -> NoReturn:
 def web_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What the web tier needs of it. Whatever else there is may be a server's secret."""
     return {
-        name: value for name, value in environ.items() if name in _VARIABLES or name.startswith(_FAMILIES)
+        name: value for name, value in environ.items() if name in VARIABLES or name.startswith(_FAMILIES)
     }  # fmt: skip
 
 
-def _supervisors_own(settings: Settings, web: pwd.struct_passwd) -> _Own | None:
+def _supervisors_environ(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """HOME is where the docker command, its contexts and ssh look for what is the user's. Raises ConfigInvalid."""
+    if not settings.supervisor_user or settings.split:
+        return environ
+    return {**environ, "HOME": account(settings.supervisor_user, SUPERVISOR_USER).pw_dir}
+
+
+def _supervisors_own(settings: Settings, web: pwd.struct_passwd, engine: Path | None) -> _Own | None:
     """None where it stays root. Its groups: those that root has here (``group_add`` of Compose), the one of the
     engine's socket, and the web tier's, to which it gives the link. Raises ConfigInvalid."""
     if not settings.supervisor_user:
@@ -101,7 +109,7 @@ def _supervisors_own(settings: Settings, web: pwd.struct_passwd) -> _Own | None:
     found = account(settings.supervisor_user, SUPERVISOR_USER)
     if found.pw_uid == web.pw_uid:
         raise _wrong("must be another user than the web tier's", SUPERVISOR_USER)
-    groups = {*os.getgroups(), *os.getgrouplist(found.pw_name, found.pw_gid), web.pw_gid, _socket_group(settings)}
+    groups = {*os.getgroups(), *os.getgrouplist(found.pw_name, found.pw_gid), web.pw_gid, _socket_group(engine)}
     own = _Own(found, tuple(sorted(groups - {0})))
     if problems := _supervisors_problems(settings, own):
         raise ConfigInvalid(problems)
@@ -111,8 +119,7 @@ def _supervisors_own(settings: Settings, web: pwd.struct_passwd) -> _Own | None:
     return own
 
 
-def _socket_group(settings: Settings) -> int:
-    engine = _engine_socket(settings)
+def _socket_group(engine: Path | None) -> int:
     try:
         found = engine.stat() if engine is not None else None
     except OSError:
@@ -120,9 +127,9 @@ def _socket_group(settings: Settings) -> int:
     return found.st_gid if found is not None and found.st_mode & stat.S_IWGRP else 0
 
 
-def _engine_socket(settings: Settings) -> Path | None:
-    """None where the engine is not at a socket of this machine. Not ``diagnosis.advice``: the web tier loads this."""
-    scheme, _, path = settings.docker_host.partition("://")
+def _engine_socket(environ: Mapping[str, str]) -> Path | None:
+    """None where the engine is not at a socket of this machine. Raises ConfigInvalid."""
+    scheme, _, path = locate(environ).host.partition("://")
     return Path(path) if scheme == "unix" else None
 
 
@@ -144,7 +151,6 @@ def _start_keeper(environ: Mapping[str, str], own: _Own | None) -> int:
     """The web tier's end of the channel. The keeper starts nothing before it is told to, and ends with the channel."""
     become: dict[str, Any] = {}
     if own is not None:
-        environ = {**environ, "HOME": own.account.pw_dir}  # where the docker command looks for its configuration
         become = {"user": own.account.pw_uid, "group": own.account.pw_gid, "extra_groups": own.groups}
     ours, theirs = socketpair()
     with theirs:
@@ -169,10 +175,9 @@ def _become(user: pwd.struct_passwd) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def _problems(settings: Settings, user: str) -> list[tuple[str, str]]:
+def _problems(settings: Settings, user: str, engine: Path | None) -> list[tuple[str, str]]:
     """Asked of the kernel, as the user of the web tier: what it can reach and must not, or must reach and cannot."""
     problems = [] if settings.split else _exposed_files(settings, user)
-    engine = _engine_socket(settings)
     if engine is not None and os.access(engine, os.W_OK):
         problems.append(("DOCKER_HOST", f"the web tier's user {user} can use the engine's socket {engine}: close it"))
     for path in (sys.executable, os.__file__, __file__):

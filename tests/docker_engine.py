@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -111,16 +112,19 @@ def private_engine() -> Iterator[Engine]:
 
 
 @contextmanager
-def private_daemon(*options: str, apart: bool = False) -> Iterator[tuple[Engine, Daemon]]:
+def private_daemon(
+    *options: str, apart: bool = False, listening: socket.socket | None = None
+) -> Iterator[tuple[Engine, Daemon]]:
     """The same, with further options, for a test that restarts it.
 
     ``apart``: in a network namespace of its own. Beside another engine nothing less will do: even a dockerd that is
-    told to have no bridge begins by deleting the one that it finds.
+    told to have no bridge begins by deleting the one that it finds. ``listening``: a socket of ours to listen to, too,
+    handed over as systemd does it, so that an engine apart can be reached by TCP.
     """
     _refuse_where_impossible()
     # /tmp may be in memory, where overlay2 does not work; and the path of a socket must stay under 108 bytes.
     folder = Path(tempfile.mkdtemp(prefix="mmcp-", dir="/var/tmp"))
-    daemon = Daemon(folder, options, apart)
+    daemon = Daemon(folder, options, apart, listening)
     try:
         daemon.start()
         yield daemon.engine, daemon
@@ -131,8 +135,11 @@ def private_daemon(*options: str, apart: bool = False) -> Iterator[tuple[Engine,
 class Daemon:
     """One dockerd in ``folder``. It may be killed and started again; what it left is picked up, as after a crash."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...], apart: bool) -> None:
+    def __init__(
+        self, folder: Path, options: tuple[str, ...], apart: bool, listening: socket.socket | None = None
+    ) -> None:
         self.folder = folder
+        self._listening = listening
         self._apart = ["unshare", "--net"] if apart else []
         self.engine = _engine(f"unix://{folder}/docker.sock")
         self._options = options
@@ -146,7 +153,10 @@ class Daemon:
         """Returns when it answers. Raises NoEngine. On a busy machine one that was killed may need several attempts,
         as its containerd gets 15 s to clean up; an init system would not give up at the first either."""
         with (self.folder / "dockerd.log").open("ab") as log:
-            self._process = subprocess.Popen(self._argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=[self._listening.fileno()] if self._listening else [],
+            )  # fmt: skip
         LASTING.add(self._process.pid)
         deadline = time.monotonic() + START_SECONDS
         while not answers(self.engine.env):
@@ -183,7 +193,11 @@ class Daemon:
         folder = self.folder
         paths = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
         own = ["-H", f"unix://{folder}/docker.sock", *self._options]
-        return [*self._apart, "setpriv", "--pdeathsig", "TERM", "dockerd", *paths, *own]
+        argv = [*self._apart, "setpriv", "--pdeathsig", "TERM", "dockerd", *paths, *own]
+        if self._listening is None:
+            return argv
+        activation = f'exec 3<&{self._listening.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+        return ["bash", "-c", activation, "bash", *argv, "-H", "fd://"]
 
 
 def _refuse_where_impossible() -> None:

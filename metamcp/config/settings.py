@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from metamcp.config.document import did_you_mean
+from metamcp.config.engine_address import ENGINE_VARIABLES, address_problem
 from metamcp.config.rates import rate_problem
 from metamcp.errors import ConfigInvalid
 
@@ -40,7 +41,7 @@ VARIABLES = (
     "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
     "METAMCP_LOG_LEVEL",
     "METAMCP_LOG_FORMAT",
-    "DOCKER_HOST",
+    *ENGINE_VARIABLES,
     "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
 )
 WEB_VARIABLES = (
@@ -63,7 +64,6 @@ WEB_VARIABLES = (
 RUNTIMES: tuple[Runtime, ...] = ("docker-cli", "docker-api", "podman")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS: tuple[LogFormat, ...] = ("text", "json")
-ENGINE_SCHEMES = ("unix", "tcp", "http", "https", "ssh", "npipe")
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
 LINK_NAME = "link.sock"
@@ -113,7 +113,6 @@ class Settings:
     max_instances_per_principal: int = 500
     log_level: str = "INFO"
     log_format: LogFormat = "text"
-    docker_host: str = "unix:///var/run/docker.sock"
     transform_localhost: bool = True
 
     @classmethod
@@ -173,9 +172,9 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
         max_instances_per_principal=read("METAMCP_MAX_INSTANCES_PER_PRINCIPAL", _whole(MOST_INSTANCES), most),
         log_level=read("METAMCP_LOG_LEVEL", _one_of(LOG_LEVELS), usual.log_level),
         log_format=read("METAMCP_LOG_FORMAT", _one_of(LOG_FORMATS), usual.log_format),
-        docker_host=read("DOCKER_HOST", _engine, usual.docker_host),
         transform_localhost=read("TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", _flag, usual.transform_localhost),
     )
+    read("DOCKER_HOST", _engine, "")  # told with the other mistakes; engine_address.locate uses it
     if settings.supervisor_user and not settings.web_user:
         read.problems.append(("METAMCP_SUPERVISOR_USER", "needs METAMCP_WEB_USER, too"))
     if read.problems:
@@ -285,9 +284,8 @@ def _one_of(values: tuple[T, ...]) -> Callable[[str], T]:
 
 
 def _engine(text: str) -> str:
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in ENGINE_SCHEMES or not rest or any(char.isspace() for char in rest):
-        raise _Wrong("must be the address of an engine, such as unix:///var/run/docker.sock or tcp://proxy:2375")
+    if problem := address_problem(text):
+        raise _Wrong(problem)
     return text
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from metamcp.access.fetch import fetch_keys
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
+from metamcp.config.engine_address import EngineAddress, locate
 from metamcp.config.live import Live
 from metamcp.config.loader import Loaded, Stamp, load, stamp
 from metamcp.config.model import ServerSpec
-from metamcp.config.plan import Plan
+from metamcp.config.plan import Licence, Plan
 from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_server
 from metamcp.config.settings import Settings
 from metamcp.downstream.quota import Quota
@@ -127,12 +128,12 @@ class Core:
         os.close(self.lock)
 
 
-def build_resolver(settings: Settings, loaded: Loaded, identity: Identity) -> Resolver:
+def build_resolver(settings: Settings, address: EngineAddress, loaded: Loaded, identity: Identity) -> Resolver:
     return Resolver(
         allowlist=loaded.allowlist,
         environ=os.environ,
         identity=identity,
-        docker_host=settings.docker_host,
+        engine=address,
         host_gateway=settings.transform_localhost,
         unique=lambda: secrets.token_hex(4),
     )
@@ -145,6 +146,7 @@ def resolve_remote(spec: ServerSpec) -> ResolvedServer:
 
 def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     """Load the configuration and build the gateway; nothing runs before its reactor does. Raises ConfigInvalid."""
+    address = locate(os.environ)
     found = stamp(settings.config_dir)
     live = Live(load(settings.config_dir), time.time())
     settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -153,14 +155,15 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         load_instance_id(settings.state_dir, lambda: secrets.token_hex(8)), f"{int(time.time())}-{os.getpid()}"
     )
     _warn_of_no_effect(settings, live.loaded)
+    _tell_engine(address)
     reactor = Reactor()
     starters, chores, readers = Workers("starter", STARTERS), Workers("chore", _CHORES), Workers("reader", 1)
     screeners, issuers = Workers("screener", 1), Workers("issuer", _ISSUERS)
-    engine = Engine(settings.docker_host)
+    engine = Engine(address)
 
     def resolver() -> Resolver:
         """Of the configuration in force."""
-        return build_resolver(settings, live.loaded, identity)
+        return build_resolver(settings, address, live.loaded, identity)
 
     audit_log = _audit_log(settings)
     ledger = Ledger(settings.state_dir)
@@ -223,7 +226,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         time.time, lambda: secrets.token_urlsafe(24),
     )  # fmt: skip
     reconfiguration = Reconfiguration(live, pool, images, eras, catalog, namespaces, router, admission)
-    reloader = _reloader(settings, identity, reactor, readers, found, reconfiguration, audit)
+    reloader = _reloader(settings, resolver().licence, reactor, readers, found, reconfiguration, audit)
     reaper = Reaper(reactor, chores, engine, identity, lambda: supervisor.containers, supervisor.see)
     audience = Audience(
         supervisor, inquest, teardown, reaper,
@@ -240,7 +243,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
 
 def _reloader(
     settings: Settings,
-    identity: Identity,
+    licence: Licence,
     reactor: Reactor,
     readers: Workers,
     found: Stamp,
@@ -255,7 +258,6 @@ def _reloader(
             audit.ordered("configuration-reloaded")
             _warn_of_no_effect(settings, loaded)
 
-    licence = build_resolver(settings, live.loaded, identity).licence
     return Reloader(reactor, readers, settings.config_dir, live, found, licence, apply)
 
 
@@ -269,6 +271,12 @@ def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
     unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
     if unused:
         _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))
+
+
+def _tell_engine(address: EngineAddress) -> None:
+    _log.info("engine-chosen", extra=logs.fields(host=address.host, because=address.because, tls=address.tls_shown))
+    if address.tls and not address.tls.verify:
+        _log.warning("engine-not-verified", extra=logs.fields(host=address.host, text="set DOCKER_TLS_VERIFY"))
 
 
 def _engine_back(pool: UpstreamPool, catalog: Catalog) -> None:
@@ -372,11 +380,11 @@ def _operators(
         answer(reply, (200 if found["ready"] else 503, found))
 
     def check() -> Body:
-        found = diagnostics.accessible(Engine, settings.docker_host)
+        found = diagnostics.accessible(Engine, engine.address)
         return (200 if found["accessible"] else 503, found)
 
     def test() -> Body:
-        checks = diagnostics.run_checks(engine, settings.docker_host, test_image(engine), identity)
+        checks = diagnostics.run_checks(engine, engine.docker_host, test_image(engine), identity)
         found = diagnostics.report(checks)
         return (200 if found["ok"] else 503, found)
 

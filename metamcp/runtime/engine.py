@@ -1,4 +1,4 @@
-"""The Docker Engine API, as far as the gateway needs it (docker.md section 4). The one file that knows the SDK.
+"""The Docker Engine API, as far as the gateway needs it. This file and ``engine_client.py`` alone know the SDK.
 
 Threads. The SDK does not promise that a client may be shared, so every call has a client of its own: making one
 costs about half a millisecond, nothing stays open between calls, and an engine that restarts never leaves a dead
@@ -9,49 +9,52 @@ over I/O. Another one lets one thread at a time see to a network.
 from __future__ import annotations
 
 import contextlib
-import json
 import random
-import socket
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
-import docker
 from docker import constants, errors
-from docker.transport import unixconn
 from docker.utils import version_lt
 
+from metamcp.config.engine_address import EngineAddress
 from metamcp.errors import EngineUnavailable
 from metamcp.runtime import facts
-from metamcp.runtime.diagnosis.advice import advice, plain_text, socket_path
+from metamcp.runtime.diagnosis.advice import advice, plain_text
+from metamcp.runtime.engine_client import Client, json_object
 from metamcp.runtime.events import EventStream
 
 # Everything that the SDK raises: what requests raises is an OSError, what cannot be decoded a ValueError, and an
 # answer of another shape (DOCKER_HOST names some other HTTP server) ends in one of the last three.
 _FOREIGN = (errors.DockerException, OSError, ValueError, TypeError, AttributeError, KeyError)
+SECONDS, SSH_SECONDS = 5.0, 15.0
 NETWORK_SECONDS = 30.0
 _GONE, _CONFLICT = 404, 409
 _ONE_SHOT_SINCE = "1.41"
 
 
 class Engine:
-    """One engine at ``docker_host`` (``unix://…`` or ``tcp://…``, without TLS).
+    """One engine at ``address``; a text is one without TLS.
 
-    ``timeout`` is the deadline of each call in seconds. It bounds connecting and each silence of the engine; only an
-    engine that keeps sending bytes can take longer. Every method raises EngineUnavailable, with a hint, when the
-    engine cannot be reached or refuses.
+    ``timeout`` is the deadline of each call in seconds; None: ``SECONDS``, or over ssh ``SSH_SECONDS``. It bounds
+    connecting and each silence of the engine; only an engine that keeps sending bytes can take longer. Every method
+    raises EngineUnavailable, with a hint, when the engine cannot be reached or refuses.
     """
 
-    def __init__(self, docker_host: str, timeout: float = 5.0) -> None:
-        self.docker_host = docker_host
-        self.timeout = timeout
+    def __init__(self, address: EngineAddress | str, timeout: float | None = None) -> None:
+        self.address = EngineAddress(address, "") if isinstance(address, str) else address
+        self.timeout = timeout or (SSH_SECONDS if self.docker_host.startswith("ssh://") else SECONDS)
         self._api_version = ""  # found out by the first call, forgotten when the engine refuses it
         self._lock = threading.Lock()
         self._networks = threading.Lock()  # who starts several servers at once makes their network once
         self._streams: set[EventStream] = set()
         self._closed = False
+
+    @property
+    def docker_host(self) -> str:
+        return self.address.host
 
     def ping(self) -> None:
         with self._client() as client:
@@ -60,17 +63,17 @@ class Engine:
     def version(self) -> facts.EngineVersion:
         """Works with an engine of any age: the one call without an API version in its path."""
         with self._client(negotiated=False) as client:
-            return facts.engine_version(_object(client.version(api_version=False)))
+            return facts.engine_version(json_object(client.version(api_version=False)))
 
     def info(self) -> facts.EngineInfo:
         with self._client() as client:
-            return facts.engine_info(_object(client.info()))
+            return facts.engine_info(json_object(client.info()))
 
     def image(self, reference: str) -> facts.ImageFacts | None:
         """None: the engine does not have it."""
         with self._client() as client:
             try:
-                return facts.image_facts(_object(client.inspect_image(reference)))
+                return facts.image_facts(json_object(client.inspect_image(reference)))
             except errors.NotFound:
                 return None
 
@@ -99,7 +102,7 @@ class Engine:
         """GET /containers/{id}/json as it is; None: no such container."""
         with self._client() as client:
             try:
-                return _object(client.inspect_container(container_id))
+                return json_object(client.inspect_container(container_id))
             except errors.NotFound:
                 return None
 
@@ -130,7 +133,7 @@ class Engine:
         with self._client() as client:
             one_shot = None if version_lt(client.api_version, _ONE_SHOT_SINCE) else True
             try:
-                return facts.memory_in_use(_object(client.stats(container_id, stream=False, one_shot=one_shot)))
+                return facts.memory_in_use(json_object(client.stats(container_id, stream=False, one_shot=one_shot)))
             except errors.APIError as error:
                 if error.status_code not in (_GONE, _CONFLICT):
                     raise
@@ -189,15 +192,15 @@ class Engine:
         self.close()
 
     @contextmanager
-    def _client(self, negotiated: bool = True, seconds: float | None = None) -> Iterator[_Client]:
+    def _client(self, negotiated: bool = True, seconds: float | None = None) -> Iterator[Client]:
         with self._mapped(), contextlib.closing(self._connected(negotiated, seconds)) as client:
             yield client
 
-    def _connected(self, negotiated: bool, seconds: float | None = None) -> _Client:
+    def _connected(self, negotiated: bool, seconds: float | None = None) -> Client:
         if self._closed:
             raise EngineUnavailable("the engine's client is closed", "The gateway is shutting down.")
         version = self._api_version or constants.MINIMUM_DOCKER_API_VERSION
-        client = _Client(self.docker_host, seconds or self.timeout, version)
+        client = Client(self.address, seconds or self.timeout, version)
         try:
             if negotiated and not self._api_version:
                 self._api_version = client.negotiate()
@@ -246,68 +249,13 @@ class Saved:
         return whole[:size]
 
 
-class _Client(docker.APIClient):  # type: ignore[misc]  # the SDK has no types
-    def __init__(self, docker_host: str, timeout: float, version: str) -> None:
-        super().__init__(base_url=docker_host, version=version, timeout=timeout)
-        self.trust_env = False  # HTTP_PROXY is not meant for the engine
-        self._deadline = time.monotonic() + timeout
-        path = socket_path(docker_host)
-        if path is not None:
-            self.mount("http+docker://", _UnixAdapter(f"http+unix://{path}", timeout))
-
-    def negotiate(self) -> str:
-        """The newest API version that both sides know; from now on in the path of every call."""
-        offered = _object(self.version(api_version=False))
-        ours, theirs = constants.DEFAULT_DOCKER_API_VERSION, str(offered["ApiVersion"])
-        self._version = theirs if version_lt(theirs, ours) else max(ours, _minimum(offered), key=_parts)
-        return str(self._version)
-
-    def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """What is left of the call's deadline, also where the SDK asks for none (the headers of /events)."""
-        kwargs["timeout"] = max(0.001, self._deadline - time.monotonic())
-        return kwargs
-
-
-class _UnixAdapter(unixconn.UnixHTTPAdapter):  # type: ignore[misc]
-    """The SDK's, but a socket that cannot connect is closed at once and not left to the garbage collector."""
-
-    def get_connection(self, url: str, proxies: object = None) -> Any:
-        pool = self.pools.get(self.socket_path)
-        if pool is None:
-            pool = self.pools[self.socket_path] = _UnixPool(url, self.socket_path, self.timeout)
-        return pool
-
-
-class _UnixPool(unixconn.UnixHTTPConnectionPool):  # type: ignore[misc]
-    def _new_conn(self) -> _UnixConnection:
-        return _UnixConnection(self.base_url, self.socket_path, self.timeout)
-
-
-class _UnixConnection(unixconn.UnixHTTPConnection):  # type: ignore[misc]
-    def connect(self) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(self.timeout)
-            sock.connect(self.unix_socket)
-        except OSError:
-            sock.close()
-            raise
-        self.sock = sock
-
-
-def _object(answer: Any) -> dict[str, Any]:
-    if isinstance(answer, dict):
-        return answer
-    raise ValueError(f"the answer is not Docker's: {json.dumps(answer)[:80]}")
-
-
-def _internal(client: _Client, name: str) -> bool | None:
+def _internal(client: Client, name: str) -> bool | None:
     """Whether all networks of that name are internal; None: there is none."""
     found = _named(client, name)
     return all(item["Internal"] for item in found) if found else None
 
 
-def _create_internal(client: _Client, name: str) -> None:
+def _create_internal(client: Client, name: str) -> None:
     """An engine makes several networks of one name when several ask at once (measured, 20.10), and such a name
     cannot be used. So whoever sees another one beside its own takes its own back: the first that sees none stays, as
     all later ones see it. Where all have seen each other, none is left, and they try again at different times."""
@@ -322,18 +270,10 @@ def _create_internal(client: _Client, name: str) -> None:
         time.sleep(random.random())  # noqa: S311  only that they differ
 
 
-def _named(client: _Client, name: str) -> list[dict[str, Any]]:
+def _named(client: Client, name: str) -> list[dict[str, Any]]:
     """The engine's own filter also finds names that only contain ``name``."""
     return [item for item in client.networks(names=[name]) if item["Name"] == name]
 
 
 def _label_filter(labels: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in labels.items()]
-
-
-def _minimum(offered: Mapping[str, Any]) -> str:
-    return str(offered.get("MinAPIVersion") or constants.MINIMUM_DOCKER_API_VERSION)
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

@@ -48,6 +48,11 @@ class EventStream(Iterator[EngineEvent]):
             raise StopIteration
         return event
 
+    @property
+    def reading(self) -> bool:
+        """Whether somebody waits for the next event."""
+        return self._reading
+
     def close(self) -> None:
         """Wakes the reader, which then ends; without one, frees the connection itself."""
         with self._lock:

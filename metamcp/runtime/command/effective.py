@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from metamcp.config import images, secrets
+from metamcp.config.engine_address import EngineAddress
 from metamcp.config.model import Allowlist, Cosign, ImageRule, Scan, ServerSpec
 from metamcp.config.secrets import ResolvedServer
 from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy, SecretMissing
-from metamcp.runtime.command import launch
+from metamcp.runtime.command import environment, launch
 from metamcp.runtime.command.grammar import DockerRun, is_container_command, parse
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.labels import Identity, container_labels, container_name
@@ -29,8 +30,6 @@ Admit = Callable[[ServerSpec, Allowlist, images.Verdict, str], str]
 RefusedByPolicy, EngineUnavailable."""
 
 _SHORT = 8
-_PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""What the docker CLI and plain servers need of our environment; the rest, secrets among it, stays ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Resolver:
     allowlist: Allowlist
     environ: Mapping[str, str]
     identity: Identity
-    docker_host: str
+    engine: EngineAddress
     host_gateway: bool
     unique: Callable[[], str]
     read_file: Callable[[str], str] = secrets.read_secret_file
@@ -119,7 +118,8 @@ class Resolver:
     def _resolve(self, spec: ServerSpec, session: str, admit: Admit | None) -> Effective:
         resolved = self._values(spec)
         if not is_container_command(spec.command):
-            plan = launch.process_plan(spec, resolved.args, resolved.env, self._base(), resolved.secrets)
+            basics = environment.basics(self.environ)
+            plan = launch.process_plan(spec, resolved.args, resolved.env, basics, resolved.secrets)
             return Effective(plan, None, None)
         run, verdict = self._allowed(spec, resolved)
         decision = self._decide(spec, run, verdict)
@@ -132,7 +132,7 @@ class Resolver:
             resolved_env=resolved.env,
             labels=container_labels(self.identity, spec.name, session[:_SHORT], spec.fingerprint()),
             container_name=container_name(spec.name, self.unique()),
-            engine_env=self._base() | {"DOCKER_HOST": self.docker_host},
+            engine_env=environment.for_docker(self.environ, self.engine),
             secret_values=resolved.secrets,
             rule=verdict.rule.pattern if verdict.rule else "",
         )
@@ -162,9 +162,6 @@ class Resolver:
             realpath=self.realpath,
             host_gateway=self.host_gateway,
         )
-
-    def _base(self) -> dict[str, str]:
-        return {name: self.environ[name] for name in _PASSED_ON if name in self.environ}
 
 
 def _masked(error: MetaMCPError, server: str) -> MetaMCPError:

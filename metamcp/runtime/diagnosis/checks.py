@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from metamcp.config.model import Limits
+from metamcp.runtime.command.environment import for_docker
 from metamcp.runtime.diagnosis.advice import advice, socket_group, socket_path
-from metamcp.runtime.diagnosis.probe import ProbeOrder, ProbeRun, cli_environment, run_probe
+from metamcp.runtime.diagnosis.probe import ProbeOrder, ProbeRun, run_probe
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import INSTANCE, Identity
 from metamcp.runtime.reaper import orphans
@@ -97,7 +99,7 @@ def _version(scene: Scene) -> str:
 
 
 def _docker_cli(scene: Scene) -> str:
-    argv, environment = [*scene.docker_cli, "--version"], cli_environment(scene.docker_host)
+    argv, environment = [*scene.docker_cli, "--version"], for_docker(os.environ, scene.engine.address)
     try:
         done = subprocess.run(argv, capture_output=True, env=environment, timeout=scene.left(), check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

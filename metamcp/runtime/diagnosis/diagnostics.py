@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from metamcp.config.engine_address import EngineAddress
 from metamcp.config.model import Limits
 from metamcp.errors import EngineUnavailable
 from metamcp.runtime.diagnosis.advice import advice
@@ -48,7 +49,7 @@ def report(checks: Sequence[Check]) -> dict[str, Any]:
 
 
 def accessible(
-    engine_factory: Callable[[str, float], Engine], docker_host: str, deadline: float = 2.5
+    engine_factory: Callable[[EngineAddress | str, float], Engine], address: EngineAddress | str, deadline: float = 2.5
 ) -> dict[str, Any]:
     """The body of /docker-test/check, within ``deadline`` seconds whatever the engine does.
 
@@ -57,14 +58,14 @@ def accessible(
     answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def ask() -> None:
-        answers.put(_ask(engine_factory(docker_host, deadline * 0.8)))
+        answers.put(_ask(engine_factory(address, deadline * 0.8)))
 
     threading.Thread(target=ask, name="docker-check", daemon=True).start()
     try:
         return answers.get(timeout=deadline)
     except queue.Empty:
-        text = f"no answer within {deadline:g} s from {docker_host}"
-        return {"accessible": False, "error": text, "hint": advice(text, docker_host)}
+        text = f"no answer within {deadline:g} s from {address}"
+        return {"accessible": False, "error": text, "hint": advice(text, str(address))}
 
 
 def _ask(engine: Engine) -> dict[str, Any]:

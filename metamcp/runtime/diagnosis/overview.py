@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from metamcp.config.engine_address import EngineAddress
 from metamcp.config.model import Allowance, Allowlist, GatewayConfig, ImageRule, Limits, ServerSpec
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.facts import ContainerFacts, EngineInfo, EngineVersion
@@ -30,6 +31,7 @@ def info(
     mine = engine.containers({INSTANCE: identity.instance})
     return {
         "engine": {**version_json(engine.version()), **_info_json(facts)},
+        "address": _address_json(engine.address),
         "limitsSupported": _limits_supported(facts),
         "runtime": runtime_name,
         "policy": _policy_json(config, allowlist),
@@ -39,6 +41,10 @@ def info(
         ],
         "containers": [_container_json(item, identity) for item in mine],
     }
+
+
+def _address_json(address: EngineAddress) -> dict[str, Any]:
+    return {"host": address.host, "because": address.because, "tls": address.tls_shown}
 
 
 def _info_json(facts: EngineInfo) -> dict[str, Any]:

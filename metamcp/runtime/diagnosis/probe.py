@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from metamcp.config.model import Limits
 from metamcp.errors import EngineUnavailable
+from metamcp.runtime.command.environment import for_docker
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import PROBE, Identity, container_labels, container_name
 
@@ -70,7 +71,7 @@ def run_probe(
     """
     until = clock() + seconds
     with tempfile.TemporaryFile() as stderr:  # a file: a full pipe would stop the container
-        child = _start(order, engine.docker_host, docker_cli, stderr)
+        child = _start(order, engine, docker_cli, stderr)
         try:
             echoed = _round_trip(child, until, clock)
             inspected = engine.inspect(container_name(PROBE, order.unique)) if echoed else None
@@ -83,21 +84,14 @@ def run_probe(
     return ProbeRun(echoed, exit_code, said, inspected or {}, left)
 
 
-def cli_environment(docker_host: str) -> dict[str, str]:
-    """DOCKER_HOST decides, whatever context the user of this process has chosen."""
-    return {**os.environ, "DOCKER_HOST": docker_host}
-
-
-def _start(
-    order: ProbeOrder, docker_host: str, docker_cli: Sequence[str], stderr: IO[bytes]
-) -> subprocess.Popen[bytes]:
+def _start(order: ProbeOrder, engine: Engine, docker_cli: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*docker_cli, *order.run_arguments()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
         bufsize=0,
-        env=cli_environment(docker_host),
+        env=for_docker(os.environ, engine.address),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from metamcp.config.engine_address import EngineAddress
 from metamcp.config.images import parse_reference
 from metamcp.config.model import Cosign, Scan
 from metamcp.errors import CommandInvalid, EngineUnavailable
@@ -20,7 +21,7 @@ from metamcp.runtime.screening.programs import ProgramFailedError, Programs
 from metamcp.runtime.screening.vulnerabilities import read_report
 
 _COSIGN_BYTES, _REPORT_BYTES = 4 << 20, 64 << 20
-_PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "XDG_CACHE_HOME", "TMPDIR", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR",
+PASSED_ON = ("PATH", "HOME", "DOCKER_CONFIG", "XDG_CACHE_HOME", "TMPDIR", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR",
               "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # fmt: skip
 _PASSED_ON_PREFIXES = ("COSIGN_", "GRYPE_", "SIGSTORE_", "TRIVY_", "TUF_")
 
@@ -51,13 +52,13 @@ class Order:
 
 def screen(engine: Engine, programs: Programs, environ: Mapping[str, str], order: Order) -> Report:
     """Blocks, as long as the configured programs may take. Raises EngineUnavailable."""
-    env = _environment(environ, engine.docker_host)
+    env = _environment(environ, engine.address)
     now = time.time()
     found = of_configuration(order.facts, order.tag, engine.history(order.facts.id), datetime.fromtimestamp(now, UTC))
     unsigned = verify(programs, order.cosign, signed_reference(order), env) if order.cosign else ""
     unscanned = ""
     try:
-        found += _contents(engine.docker_host, order) if order.scan.contents else []
+        found += _contents(engine.address, order) if order.scan.contents else []
         found += read_report(_scanned(programs, order, env)) if order.scan.command else []
     except (EngineUnavailable, OutOfTimeError, ProgramFailedError, ValueError) as error:
         unscanned = str(error)
@@ -93,10 +94,10 @@ def cosign_argv(cosign: Cosign, reference: str) -> list[str]:
     return [cosign.program, "verify", *signer, *log, "--output=json", reference]
 
 
-def _contents(docker_host: str, order: Order) -> list[Finding]:
+def _contents(address: EngineAddress, order: Order) -> list[Finding]:
     """By a client with patience: an engine may write the whole archive before it sends the first byte."""
     until = time.monotonic() + order.scan.seconds
-    with Engine(docker_host, order.scan.seconds) as engine, engine.saved(order.facts.id) as stream:
+    with Engine(address, order.scan.seconds) as engine, engine.saved(order.facts.id) as stream:
         return of_contents(stream, lambda: time.monotonic() < until)
 
 
@@ -109,10 +110,10 @@ def _scanned(programs: Programs, order: Order, env: Mapping[str, str]) -> bytes:
     return ran.output  # grype --fail-on and trivy --exit-code end with 1 or more, and report all the same
 
 
-def _environment(environ: Mapping[str, str], docker_host: str) -> dict[str, str]:
+def _environment(environ: Mapping[str, str], address: EngineAddress) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environ.items()
-        if name.upper() in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+        if name.upper() in PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
-    return kept | {"DOCKER_HOST": docker_host}
+    return kept | address.variables()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metamcp.config.engine_address import ENGINE_VARIABLES
 from metamcp.config.settings import LOOPBACK_HOSTS, VARIABLES, WEB_VARIABLES, Settings
 from metamcp.errors import ConfigInvalid
 
@@ -81,7 +82,6 @@ def test_every_variable_arrives() -> None:
         runtime="docker-api",
         log_level="DEBUG",
         log_format="json",
-        docker_host="tcp://proxy:2375",
         transform_localhost=False,
     )
 
@@ -128,6 +128,7 @@ def test_bind_takes_host_and_port(value: str) -> None:
         ("METAMCP_LOG_FORMAT", "xml", "text, json"),
         ("DOCKER_HOST", "/var/run/docker.sock", "unix://"),
         ("DOCKER_HOST", "unix://", "unix://"),
+        ("DOCKER_HOST", "ssh://op:secret@far", "without a password"),
         ("TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", "maybe", "true or false"),
     ],
 )
@@ -160,7 +161,7 @@ def test_web_tier_gets_no_variable_that_is_for_the_supervisor_alone() -> None:
     supervisors = {
         "METAMCP_CONFIG_DIR", "METAMCP_RUNTIME", "METAMCP_MAX_INSTANCES", "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
         "METAMCP_MAX_SESSIONS_PER_PRINCIPAL", "METAMCP_MAX_STREAMS_PER_PRINCIPAL", "METAMCP_AUDIT_LOG",
-        "METAMCP_SUPERVISOR_USER", "DOCKER_HOST", "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
+        "METAMCP_SUPERVISOR_USER", "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", *ENGINE_VARIABLES,
     }  # fmt: skip
     assert set(VARIABLES) == {*WEB_VARIABLES, *supervisors}
     assert not supervisors & set(WEB_VARIABLES)

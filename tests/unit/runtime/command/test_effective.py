@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from metamcp.config.engine_address import EngineAddress
 from metamcp.config.model import Allowance, Allowlist, ImageRule, ServerSpec
 from metamcp.errors import CommandInvalid, RefusedByPolicy, SecretMissing
 from metamcp.runtime.command.effective import Resolver, image_of
@@ -17,7 +18,7 @@ def resolver(*rules: ImageRule, environ: Mapping[str, str] | None = None) -> Res
         allowlist=Allowlist(rules),
         environ={"PATH": "/bin", "SECRET_OF_OURS": "do-not-pass", **(environ or {})},
         identity=Identity("instance", "generation"),
-        docker_host="unix:///run/test.sock",
+        engine=EngineAddress("unix:///run/test.sock", "a test"),
         host_gateway=True,
         unique=lambda: "0123abcd",
         realpath=lambda path: path,

@@ -106,6 +106,7 @@ OBSERVED = {
     ),
     "not docker": ("404 Client Error for http://127.0.0.1:80/version: Not Found", "not a Docker engine"),
     "scheme": ("Invalid bind address format: ftp://x", "write unix://"),
+    "pipe": ("The npipe:// protocol is only supported on Windows", "write unix://"),
 }
 
 
