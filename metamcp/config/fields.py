@@ -12,7 +12,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
 
-from metamcp.config.document import OWN, did_you_mean
+from metamcp.config.document import OWN, Problem, did_you_mean, flatten
 from metamcp.config.secrets import template_problem
 
 MAX_TEXT = 128 * 1024  # Linux's limit for one argument or variable of a process
@@ -24,12 +24,19 @@ Check = Callable[[str], str | None]
 
 
 class Worded(fields.Field[Any]):
-    """Whatever a key holds; its subclasses share the wording."""
+    """Whatever a key holds; its subclasses share the wording.
+
+    ``doc``: the sentence of the reference (docs/configuration.md). ``shape``: what its text looks like. ``unset``:
+    what happens without it, where that is no value.
+    """
 
     default_error_messages = {  # noqa: RUF012 - marshmallow declares it as a plain attribute
         "required": "is required",
         "null": "must not be null: leave the key out for the default",
     }
+
+    def __init__(self, *, doc: str = "", shape: str = "", unset: str = "", **kwargs: Any) -> None:
+        super().__init__(metadata={"doc": doc, "shape": shape, "unset": unset}, **kwargs)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         return self.read(value)
@@ -176,9 +183,7 @@ class NamedMap(Worded):
         return load_each(value.items(), self.inner, self.check)
 
 
-def load_each(
-    pairs: Iterable[tuple[Any, Any]], inner: fields.Field[Any], check: Check | None = None
-) -> dict[Any, Any]:
+def load_each(pairs: Iterable[tuple[Any, Any]], inner: fields.Field[Any], check: Check | None = None) -> dict[Any, Any]:
     """Every value through ``inner``; raises one ValidationError with the messages of all."""
     made: dict[Any, Any] = {}
     wrong: dict[Any, Any] = {}
@@ -227,3 +232,11 @@ def parse_size(value: Any) -> int | None:
 def key_names(schema: type[Schema]) -> tuple[str, ...]:
     """The JSON keys of a schema, as written in the file."""
     return tuple(made.data_key or name for name, made in schema().fields.items())
+
+
+def loaded(schema: Schema, document: Any) -> tuple[Any, list[Problem]]:
+    """What the schema makes of it, or its problems."""
+    try:
+        return schema.load(document), []
+    except ValidationError as invalid:
+        return None, list(flatten(invalid.messages))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from metamcp.config.allowlist_schema import parse_allowlist
 from metamcp.config.document import DOCUMENT
 from metamcp.config.model import Allowlist, GatewayConfig
-from metamcp.config.schema import parse_allowlist, parse_servers
+from metamcp.config.schema import parse_servers
 from metamcp.errors import ConfigInvalid
 
 SERVERS_FILE = "servers.json"

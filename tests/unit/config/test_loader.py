@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from metamcp.config.allowlist_schema import allowlist_from
 from metamcp.config.images import decide
 from metamcp.config.loader import MAX_FILE_BYTES, load
 from metamcp.config.model import Allowlist
-from metamcp.config.schema import allowlist_from, servers_from
+from metamcp.config.schema import servers_from
 from metamcp.errors import ConfigInvalid
 
 ROOT = Path(__file__).resolve().parents[3]
