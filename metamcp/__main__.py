@@ -9,11 +9,11 @@ import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
-from metamcp import __version__, key_commands, supervision
+from metamcp import __version__, asking, import_command, key_commands, supervision
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
@@ -21,8 +21,7 @@ from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid, EngineUnavailable, MetaMCPError
 from metamcp.factory import core, judging_images
 from metamcp.factory.remembering import image_id
-from metamcp.gateway.interface import Ask, Is
-from metamcp.link.client import LinkClient
+from metamcp.gateway.interface import Ask
 from metamcp.runtime.command import launch
 from metamcp.runtime.command.effective import Effective, Resolver
 from metamcp.runtime.diagnosis import diagnostics
@@ -31,8 +30,6 @@ from metamcp.runtime.labels import Identity
 from metamcp.runtime.screening.ledger import Ledger, Report
 from metamcp.telemetry import logs
 from metamcp.upstream.remote.address import shown
-
-_CONNECT_SECONDS, _ANSWER_SECONDS = 2.0, 30.0
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -151,14 +148,24 @@ def _explanation(effective: Effective) -> list[str]:
     return lines
 
 
+@main.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE ...", type=click.File("rb"))
+@click.option("--force", is_flag=True, help="Replace a servers.json that is there.")
+@_with_settings
+def import_servers(settings: Settings, files: tuple[BinaryIO, ...], force: bool) -> None:
+    """Make servers.json out of each FILE (- is standard input): an export of MetaMCP, or the configuration of Claude
+    Desktop, Cursor or VS Code. Tells what was changed and left out; exit 2 when nothing was written."""
+    import_command.run(settings, files, force)
+
+
 @main.command("reload")
 @_with_settings
 def reload_configuration(settings: Settings) -> None:
     """Make the running gateway read its configuration again; print what changed, or every mistake and exit 2."""
-    document = _ask(settings, Ask("reload"))
+    document = asking.ask(settings, Ask("reload"))
     if "problems" in document:
         raise ConfigInvalid([(problem["path"], problem["text"]) for problem in document["problems"]])
-    click.echo("\n".join(_changes(document)) or "nothing changed")
+    click.echo("\n".join(asking.changes(document)) or "nothing changed")
 
 
 @main.command()
@@ -166,7 +173,7 @@ def reload_configuration(settings: Settings) -> None:
 @_with_settings
 def reset(settings: Settings, server: str) -> None:
     """Make the running gateway forget the failures of SERVER, and ask it again at once."""
-    _order(settings, Ask("reset", server))
+    asking.order(settings, Ask("reset", server))
     click.echo(f"server {server!r} is asked again")
 
 
@@ -180,7 +187,7 @@ def images() -> None:
 @_with_settings
 def accept(settings: Settings, server: str) -> None:
     """Take the image that the tag of SERVER names now for the one that it should name."""
-    document = _order(settings, Ask("accept-image", server))
+    document = asking.order(settings, Ask("accept-image", server))
     click.echo(f"{document['image']} is {document['id']} now (before: {document['before'] or 'nothing'})")
 
 
@@ -208,40 +215,6 @@ def _scan_lines(report: Report, objections: list[str]) -> list[str]:
     lines = [f"{finding.severity:9} {finding.rule}: {finding.text}" for finding in report.findings]
     lines += [f"not scanned: {report.unscanned}"] if report.unscanned else []
     return (lines or ["nothing was found"]) + [f"refused: {text}" for text in objections]
-
-
-def _order(settings: Settings, order: Ask) -> dict[str, Any]:
-    """Raises ClickException also where the gateway says why it does not obey."""
-    document = _ask(settings, order)
-    if "error" in document:
-        raise click.ClickException(document["error"])
-    return document
-
-
-def _ask(settings: Settings, question: Ask) -> dict[str, Any]:
-    """The running gateway's answer. Raises ClickException when it gives none."""
-    logs.get("link.client").disabled = True  # that this connection ends is no news
-    link = LinkClient(settings.link)
-    link.start()
-    try:
-        link.wait_connected(_CONNECT_SECONDS)
-        answer = link.exchange(question).next(_ANSWER_SECONDS)
-    finally:
-        link.close()
-    if answer is None or answer.kind != Is.ANSWER:
-        reason = "it did not answer in time" if answer is None else f"nobody answers at {settings.link}"
-        raise click.ClickException(f"the running gateway cannot be asked: {reason}")
-    document: dict[str, Any] = json.loads(answer.data)
-    return document
-
-
-def _changes(document: dict[str, dict[str, list[str]]]) -> list[str]:
-    return [
-        f"{kind} {what}: {', '.join(names)}"
-        for kind, lists in document.items()
-        for what, names in lists.items()
-        if names
-    ]
 
 
 @main.group("keys")

@@ -22,6 +22,7 @@ _INNER = re.compile(r"file:(?P<file>/[^\0]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:
 _SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
 _SHORTEST_CALLED = 8  # "none", "true", "basic": a name that sounds so may hold what no log could do without
 _PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
+_SCHEME = re.compile(r"^(?:bearer|basic|token) ?", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -71,6 +72,12 @@ def _called_secret(values: Mapping[str, str]) -> list[str]:
 def _passwords(texts: Iterable[str]) -> list[str]:
     """Of URLs with a user: ``postgres://me:password@host``."""
     return [password for text in texts for password in _PASSWORD.findall(text)]
+
+
+def in_clear(name: str, text: str) -> bool:
+    """Whether what ``name`` calls a secret stands in ``text`` itself, or a URL in it has its password there."""
+    literal = _SCHEME.sub("", _TOKEN.sub("", text)).strip()
+    return bool(_called_secret({name: literal}) or _passwords([_TOKEN.sub("", text)]))
 
 
 def template_problem(text: str) -> str | None:

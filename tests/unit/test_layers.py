@@ -34,7 +34,9 @@ ROOMS: dict[str, set[str]] = {
     "link": {"gateway.interface", "gateway.local", "protocol", "concurrency", "telemetry", "errors"},
     "web": {"access", "gateway.interface", "protocol", "telemetry", "errors", "config"},
 }
-TOP = {"factory", "supervision", "keeper", "key_commands", "separation", "__main__"}  # where everything meets
+TOP = {
+    "factory", "supervision", "keeper", "asking", "import_command", "key_commands", "separation", "__main__",
+}  # fmt: skip  where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
 # third party -> the rooms or modules that may import it
@@ -53,7 +55,7 @@ FOREIGN: dict[str, set[str]] = {
     "limits": {"web.rates"},
     "gunicorn": {"web.access_log", "web.worker"},
     "gevent": {"web.worker"},
-    "click": {"__main__", "key_commands"},
+    "click": {"__main__", "asking", "import_command", "key_commands"},
 }
 
 

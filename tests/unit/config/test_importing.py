@@ -1,0 +1,238 @@
+"""Configurations of others, as they write them, and what becomes of each part."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metamcp.config.importing.documents import import_documents
+from metamcp.config.importing.outcome import Imported
+from metamcp.config.importing.servers import fitting_name
+from metamcp.config.schema import servers_from
+from metamcp.errors import ConfigInvalid
+
+METAMCP = {
+    "mcpServers": {
+        "Hacker News": {"type": "STDIO", "command": "uvx", "args": ["mcp-hn"], "description": "stories", "env": {}},
+        "git": {"type": "stdio", "command": "docker", "args": ["run", "-i", "x/git"], "env": {"A": "b"}, "url": None},
+        "search": {
+            "type": "STREAMABLE_HTTP", "url": "https://search.example.com/mcp", "bearerToken": "token-in-clear",
+            "headers": {"X-Version": "2"},
+        },
+        "events": {"type": "SSE", "url": "https://events.example.com/sse", "bearerToken": "", "status": "INACTIVE"},
+    }
+}  # fmt: skip
+
+
+def one(body: Any, name: str = "x") -> Imported:
+    return import_documents([{"mcpServers": {"other": {"command": "true"}, name: body}}])
+
+
+def made(body: Any) -> dict[str, Any]:
+    return one(body).document["mcpServers"]["x"]  # type: ignore[no-any-return]
+
+
+def test_export_of_metamcp_is_taken_over() -> None:
+    imported = import_documents([METAMCP])
+    assert imported.document == {
+        "mcpServers": {
+            "HackerNews": {"command": "uvx", "args": ["mcp-hn"], "transport": "stdio"},
+            "git": {"command": "docker", "args": ["run", "-i", "x/git"], "env": {"A": "b"}, "transport": "stdio"},
+            "search": {
+                "url": "https://search.example.com/mcp", "transport": "streamable-http",
+                "headers": {"Authorization": "Bearer token-in-clear", "X-Version": "2"},
+            },
+            "events": {"url": "https://events.example.com/sse", "transport": "sse", "enabled": False},
+        }
+    }  # fmt: skip
+    assert imported.notes.left_out == []
+    assert imported.notes.changed == [("mcpServers.HackerNews", "is called so here, instead of 'Hacker News'")]
+    assert set(servers_from(imported.document).servers) == {"HackerNews", "git", "search", "events"}
+
+
+@pytest.mark.parametrize(
+    ("document", "server"),
+    [
+        ({"mcpServers": {"x": {"command": "npx", "args": ["-y", "p"]}}}, {"command": "npx", "args": ["-y", "p"]}),
+        ({"mcpServers": {"x": {"command": "p", "disabled": True}}}, {"command": "p", "enabled": False}),
+        ({"servers": {"x": {"type": "http", "url": "https://a.example"}}, "inputs": [{"id": "k"}]},
+         {"url": "https://a.example", "transport": "streamable-http"}),
+        ({"mcpServers": {"x": {"serverUrl": "https://a.example"}}}, {"url": "https://a.example"}),
+        ({"mcpServers": {"x": {"httpUrl": "https://a.example"}}},
+         {"url": "https://a.example", "transport": "streamable-http"}),
+        ([{"name": "x", "command": "p", "transport": "stdio"}], {"command": "p", "transport": "stdio"}),
+        ({"servers": [{"name": "x", "type": "std", "command": "p"}]}, {"command": "p", "transport": "stdio"}),
+        ({"mcpServers": {"x": {"command": "docker", "args": ["run", "i"], "isolation": "shared", "warm": 1}}},
+         {"command": "docker", "args": ["run", "i"], "isolation": "shared", "warm": 1}),
+    ],
+)  # fmt: skip
+def test_each_form_is_read(document: Any, server: dict[str, Any]) -> None:
+    imported = import_documents([document])
+    assert imported.document["mcpServers"] == {"x": server}
+    assert imported.notes.left_out == []
+
+
+def test_values_that_are_no_texts_become_texts() -> None:
+    assert made({"command": "p", "env": {"N": 5, "F": 0.5, "B": True}})["env"] == {"N": "5", "F": "0.5", "B": "true"}
+
+
+@pytest.mark.parametrize(
+    ("written", "ours"),
+    [
+        ("${TOKEN}", "${TOKEN}"),
+        ("${env:TOKEN}", "${TOKEN}"),
+        ("Bearer ${input:api-key}", "Bearer ${api_key}"),
+        ("${TOKEN:-x}", "${TOKEN:-x}"),
+        ("${workspace Folder}/a", "$${workspace Folder}/a"),
+        ("${1} and ${A}", "$${1} and $${A}"),
+        ("open ${", "open $${"),
+    ],
+)
+def test_variables_of_others_are_ours_or_literal(written: str, ours: str) -> None:
+    imported = one({"command": "p", "args": [written], "env": {"A": written}})
+    server = imported.document["mcpServers"]["x"]
+    assert (server["args"], server["env"]["A"]) == ([ours], ours)
+    assert len(imported.notes.changed) == (2 if "$$" in ours else 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"command": "p", "autoApprove": ["a"], "cwd": "/x"}, "mcpServers.x.autoApprove"),
+        ({"type": "stdio"}, "mcpServers.x.command"),
+        ({"command": "p", "url": "https://a.example"}, "mcpServers.x.url"),
+        ({"url": "ftp://a.example"}, "mcpServers.x.url"),
+        ({"command": "p", "type": "carrier-pigeon"}, "mcpServers.x.transport"),
+        ({"command": "p", "env": ["A"]}, "mcpServers.x.env"),
+        ({"url": "https://a.example", "headers": "X", "bearerToken": "t"}, "mcpServers.x.headers"),
+        ("npx", "mcpServers.x"),
+        (None, "mcpServers.x"),
+    ],
+)
+def test_what_has_no_place_here_is_named_and_the_others_are_imported(body: Any, place: str) -> None:
+    imported = one(body)
+    assert place in [path for path, _ in imported.notes.left_out]
+    assert "other" in imported.document["mcpServers"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("Hacker News", "HackerNews"), ("a__b", "a_b"), ("a_", "a"), ("ä.b-c", "b-c"), ("x" * 40, "x" * 32), ("日本", "")],
+)
+def test_name_is_the_one_that_metamcp_gives_its_tools(name: str, ours: str) -> None:
+    assert fitting_name(name) == ours
+
+
+def test_names_that_become_equal_or_nothing_are_left_out() -> None:
+    servers = {"a b": {"command": "1"}, "ab": {"command": "2"}, "ö": {"command": "3"}}
+    imported = import_documents([{"mcpServers": servers}])
+    assert imported.document["mcpServers"] == {"ab": {"command": "1"}}
+    assert [path for path, _ in imported.notes.left_out] == ["mcpServers.ab", "mcpServers.ö"]
+
+
+SECRETS = [
+    ({"command": "p", "env": {"API_KEY": "sk_0123456789"}}, "env.API_KEY", "${API_KEY}"),
+    ({"command": "p", "env": {"URL": "postgres://u:pw0rd@db/x"}}, "env.URL", "${URL}"),
+    ({"command": "docker", "args": ["run", "-e", "TOKEN=sk_0123456789", "i"]}, "args[2]", "${NAME}"),
+    ({"command": "docker", "args": ["run", "-eTOKEN=sk_0123456789", "i"]}, "args[1]", "${NAME}"),
+    ({"command": "p", "args": ["--api-key", "sk_0123456789"]}, "args[1]", "${NAME}"),
+    ({"command": "p", "args": ["redis://:sk_0123456789@db"]}, "args[0]", "${NAME}"),
+    ({"url": "https://a.example", "bearerToken": "sk_0123456789"}, "headers.Authorization", "Bearer ${X_AUTH"),
+    ({"url": "https://a.example", "headers": {"X-API-Key": "sk_0123456789"}}, "headers.X-API-Key", "${X_X_API_KEY}"),
+    ({"url": "https://u:sk_0123456789@a.example"}, "url", "${X_PASSWORD}"),
+]
+
+
+@pytest.mark.parametrize(("body", "place", "form"), SECRETS)
+def test_secret_in_clear_is_pointed_out_and_not_repeated(body: dict[str, Any], place: str, form: str) -> None:
+    notes = one(body).notes
+    [(path, text)] = notes.secrets
+    assert path == f"mcpServers.x.{place}" and form in text
+    assert "0123456789" not in text and "pw0rd" not in text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"command": "p", "env": {"API_KEY": "${API_KEY}", "MODE": "production", "AUTH": "none"}},
+        {"url": "https://a.example", "headers": {"Authorization": "Bearer ${TOKEN}"}},
+        {"command": "p", "args": ["--token", "${TOKEN}", "--key-file=/run/key"]},
+    ],
+)
+def test_what_is_no_secret_in_clear_is_not_pointed_out(body: dict[str, Any]) -> None:
+    assert one(body).notes.secrets == []
+
+
+NAMESPACE = {
+    "version": 1,
+    "exportedAt": "2026-07-31T10:00:00.000Z",
+    "namespace": {
+        "name": "release",
+        "description": "Tools for releases",
+        "servers": [
+            {"name": "Hacker News", "status": "ACTIVE"}, {"name": "git", "status": "INACTIVE"},
+            {"name": "gone", "status": "ACTIVE"},
+        ],
+        "tools": [
+            {"server": "Hacker News", "name": "top", "status": "INACTIVE"},
+            {"server": "Hacker News", "name": "get", "status": "ACTIVE", "override": {
+                "name": "fetch", "title": "Fetch", "description": "", "annotations": {"readOnlyHint": True, "own": 1}}},
+            {"server": "gone", "name": "x", "status": "INACTIVE"},
+        ],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("documents", [[METAMCP, NAMESPACE], [NAMESPACE, METAMCP]])
+def test_namespace_gets_an_endpoint_of_its_name_that_asks_for_a_key(documents: list[Any]) -> None:
+    imported = import_documents(documents)
+    assert imported.document["namespaces"] == {
+        "release": {
+            "servers": ["HackerNews"],
+            "tools": {
+                "HackerNews__top": {"enabled": False},
+                "HackerNews__get": {
+                    "name": "HackerNews__fetch", "title": "Fetch", "description": "",
+                    "annotations": {"readOnlyHint": True},
+                },
+            },
+        }
+    }  # fmt: skip
+    assert imported.document["endpoints"] == {"release": {"namespace": "release", "auth": "api-key"}}
+    told = "\n".join(f"{path} {text}" for path, text in imported.notes.left_out)
+    assert "'gone' is no imported server" in told and "'git' is inactive" in told and "annotations.own" in told
+
+
+def test_own_namespaces_and_endpoints_are_kept() -> None:
+    ours = {"namespaces": {"n": {"servers": ["a"]}}, "endpoints": {"e": {"namespace": "n"}}}
+    document = {"mcpServers": {"a": {"command": "p"}}, **ours, "preferences": {}}
+    imported = import_documents([document])
+    assert imported.document == {"mcpServers": {"a": {"command": "p"}}, **ours}
+    assert imported.notes.left_out == [("preferences", "has no meaning here")]
+
+
+@pytest.mark.parametrize("document", [{}, [], 7, "x", None, {"mcpServers": {}}, {"mcpServers": {"x": {}}}, NAMESPACE])
+def test_nothing_to_take_over_is_a_mistake(document: Any) -> None:
+    with pytest.raises(ConfigInvalid, match="no server that can be taken over"):
+        import_documents([document])
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.text(max_size=12)
+KEYS = st.sampled_from(
+    ["command", "args", "env", "url", "headers", "type", "bearerToken", "name", "disabled", "servers", "mcpServers",
+     "namespace", "namespaces", "endpoints", "tools", "override", "status"]
+) | st.text(max_size=6)  # fmt: skip
+JSON = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4))
+
+
+@given(st.lists(JSON, max_size=2))
+def test_whatever_is_imported_is_a_valid_configuration(documents: list[Any]) -> None:
+    try:
+        imported = import_documents(documents)
+    except ConfigInvalid:
+        return
+    servers_from(json.loads(json.dumps(imported.document)))
