@@ -6,7 +6,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from metamcp.protocol.http_head import MAX_BODY
-from metamcp.web import auth, cors, docker_test, errors, ops, rates, sse, streamable, well_known
+from metamcp.web import auth, cors, docker_test, errors, ops, probe, rates, sse, streamable, well_known
 from metamcp.web.state import WebState
 
 
@@ -25,6 +25,6 @@ def create_app(state: WebState) -> Flask:
     cors.register(app)
     auth.register(app)
     rates.register(app)  # who is limited is known by now
-    for room in (streamable, sse, docker_test, ops, well_known):
+    for room in (streamable, sse, probe, docker_test, ops, well_known):
         app.register_blueprint(room.blueprint)
     return app

@@ -14,7 +14,7 @@ from metamcp.errors import AtCapacity, TooManyRequests
 from metamcp.web import caller, counters
 from metamcp.web.state import web_state
 
-_LIMITED = frozenset({"streamable", "sse"})  # blueprints: what watches the gateway must not be refused
+_LIMITED = frozenset({"streamable", "sse", "probe"})  # blueprints: what watches the gateway must not be refused
 
 
 class SharedStorage(Storage):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import threading
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -14,6 +15,9 @@ from metamcp.gateway.interface import Exchange, Gateway
 from metamcp.web.budget import Budget
 from metamcp.web.doors import Doors
 from metamcp.web.refusals import Refusals
+
+MOST_PROBES = 4
+"""In one worker at once: nobody needs more, and they cost as much as streams of clients."""
 
 _KEY = "metamcp"
 
@@ -63,6 +67,7 @@ class WebState:
     streams: OpenStreams = field(default_factory=OpenStreams)
     bodies: Budget = field(default_factory=Budget)
     refusals: Refusals = field(default_factory=Refusals)
+    probes: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_PROBES))
 
     def install(self, app: Flask) -> None:
         app.extensions[_KEY] = self

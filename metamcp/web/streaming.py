@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from flask import Response, request
@@ -80,7 +80,7 @@ def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Respons
     return events(body)
 
 
-def events(body: Stream) -> Response:
+def events(body: Iterable[bytes]) -> Response:
     """A stream as a response of server-sent events that no proxy may hold back."""
     return Response(body, mimetype=SSE, headers=_SSE_HEADERS, direct_passthrough=True)
 
