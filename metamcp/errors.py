@@ -38,9 +38,17 @@ class MetaMCPError(Exception):
         named = self.data.get("rule") or self.data.get("limit")
         return str(named) if named else re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
+    @property
+    def told(self) -> str:
+        """The text, and what to do, where the text does not say that itself."""
+        advice = str(self.data.get("advice") or self.data.get("hint") or "")
+        if not advice or advice.rstrip(".").casefold() in self.text.casefold():
+            return self.text
+        return f"{self.text.rstrip('.')}. {advice[0].upper()}{advice[1:]}"
+
     def as_jsonrpc(self) -> dict[str, Any]:
         """The ``error`` member of a JSON-RPC response (JSON-RPC 2.0, section 5.1)."""
-        error: dict[str, Any] = {"code": self.code, "message": _short(self.text)}
+        error: dict[str, Any] = {"code": self.code, "message": _short(self.told)}
         if self.data:
             error["data"] = {key: _short(value) for key, value in self.data.items()}
         return error

@@ -39,7 +39,7 @@ def prepare(resolver: Resolver, live: Live, admission: ImageAdmission, server: s
         if spec is not None:
             resolver.judged(spec, admission.prepare)
     except MetaMCPError as error:
-        _log.info("image-not-screened", extra=logs.fields(server=server, reason=error.text))
+        _log.info("image-not-screened", extra=logs.fields(server=server, reason=error.told))
 
 
 def judging(
@@ -102,7 +102,7 @@ def accepting(
             try:
                 return accept(server)
             except EngineUnavailable as error:
-                return (503, {"error": f"{error.text}. {error.hint}"})
+                return (503, {"error": error.told})
             except MetaMCPError as error:
                 return (409, {"error": error.text})
 

@@ -282,7 +282,7 @@ class Catalog:
         server.problem = error
         server.failures += 1
         pause = min(_RETRY_MOST, _RETRY_FIRST * 2.0 ** min(server.failures - 1, 10))
-        _log.warning("catalog-failed", extra=logs.fields(server=server.spec.name, reason=error.text, retry_in=pause))
+        _log.warning("catalog-failed", extra=logs.fields(server=server.spec.name, reason=error.told, retry_in=pause))
         self._over(server)
         self._plan(server, pause)
 

@@ -186,7 +186,7 @@ class Namespace:
     def missing(self) -> dict[str, str]:
         """The servers that are not in the listings, each with its reason."""
         return {
-            name: problem.text if (problem := self._problem(name)) else "it has not been asked yet"
+            name: problem.told if (problem := self._problem(name)) else "it has not been asked yet"
             for name in self.spec.servers
             if self._entry(name) is None
         }

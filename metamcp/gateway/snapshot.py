@@ -108,7 +108,7 @@ def _judged(view: ServerView, problem: MetaMCPError | None) -> tuple[ServerState
     """A server whose lists could not be read is not IDLE: it is asked again after a pause."""
     if problem is None or view.state in (ServerState.BACKOFF, ServerState.FATAL):
         return view.state, view.reason
-    return ServerState.BACKOFF if view.state is ServerState.IDLE else view.state, problem.text
+    return ServerState.BACKOFF if view.state is ServerState.IDLE else view.state, problem.told
 
 
 def _resident(pid: int | None) -> int | None:

@@ -169,7 +169,7 @@ class _Questions:
         except EngineUnavailable as error:
             self._refused.add(reference)
             self._in_a_row += 1
-            _log.info("image-not-asked", extra=logs.fields(image=reference, error=error.text))
+            _log.info("image-not-asked", extra=logs.fields(image=reference, error=error.told))
 
 
 def _watched(spec: ServerSpec) -> bool:

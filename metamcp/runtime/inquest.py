@@ -15,11 +15,14 @@ from signal import SIGKILL, SIGTERM, Signals
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.concurrency.tasks import Workers
 from metamcp.errors import EngineUnavailable
-from metamcp.runtime.child import Exit
+from metamcp.runtime.child import ENGINE_REFUSED, Exit
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.cuts import CUT_HINT
+from metamcp.runtime.diagnosis.advice import advice, socket_path
 from metamcp.runtime.facts import EngineEvent
 
 ENGINE_WENT = "the Docker engine went away, and this container with it"
+CONNECTION_CUT = "its connection to the Docker engine was cut, while the engine still answers"
 
 PATIENCE = 1.0
 """Seconds that the exit of a child may wait to be explained."""
@@ -31,6 +34,7 @@ process itself takes up to 0.8 s from its ``oom`` to ``die`` (measured, 20.10, t
 _STOP_SECONDS = 20.0  # between the SIGTERM of whoever stops a container and its end; docker stop: 10, dockerd: 15
 _KILLED, _CLI_FAILED = 128 + SIGKILL, 125
 _CONNECTION_LOST = re.compile(r"error waiting for container|error during connect|unexpected EOF")
+_ENGINE_SAYS = re.compile(r"^(?:docker|podman|Error): |response from daemon|OCI runtime", re.MULTILINE)
 _MIB = 1024 * 1024
 
 Tell = Callable[[Exit], None]
@@ -114,10 +118,12 @@ class Inquest:
         case = self._cases.get(plan.container_name)
         if case is None or ended.code is None:
             tell(ended)  # the CLI itself was killed: that says nothing about the container
-        elif ended.code == _CLI_FAILED and any(_CONNECTION_LOST.search(line) for line in ended.stderr):
-            tell(dataclasses.replace(ended, reason=ENGINE_WENT))
+            return
+        hearing = _Hearing(self._reactor, self._ask_engine, case, plan, ended, tell)
+        if ended.code == _CLI_FAILED and any(_CONNECTION_LOST.search(line) for line in ended.stderr):
+            hearing.of_lost_connection()
         else:
-            _Hearing(self._reactor, self._ask_engine, case, plan, ended, tell).begin(self.watching)
+            hearing.begin(self.watching)
 
     def _ask_engine(self, answer: Callable[[bool], None]) -> None:
         def ask() -> None:
@@ -158,6 +164,19 @@ class _Hearing:
         else:
             self._judge()
 
+    def of_lost_connection(self) -> None:
+        """At a socket it is the engine that went; on a network somebody between may have cut it."""
+        host = self._plan.env.get("DOCKER_HOST", "")
+        if not host or socket_path(host) is not None:
+            self._conclude(dataclasses.replace(self._ended, reason=ENGINE_WENT))
+            return
+        self._limit = self._reactor.call_later(PATIENCE, lambda: self._lost(False))
+        self._ask_engine(self._lost)
+
+    def _lost(self, there: bool) -> None:
+        cut = dataclasses.replace(self._ended, reason=CONNECTION_CUT, hint=CUT_HINT)
+        self._conclude(cut if there else dataclasses.replace(self._ended, reason=ENGINE_WENT))
+
     def _judge(self) -> None:
         said = self._case.account
         if said.ran_out_of_memory:
@@ -165,7 +184,7 @@ class _Hearing:
         elif said.killed_by is not None:
             self._ask_engine(self._answered)  # an engine that is shutting down stops its containers itself
         else:
-            self._conclude(self._ended)
+            self._conclude(_refused(self._plan, self._ended))
 
     def _answered(self, there: bool) -> None:
         self._conclude(self._killed() if there else dataclasses.replace(self._ended, reason=ENGINE_WENT))
@@ -185,6 +204,14 @@ class _Hearing:
         tell, self._tell = self._tell, None
         if tell is not None:
             tell(explained)
+
+
+def _refused(plan: LaunchPlan, ended: Exit) -> Exit:
+    """What to do, where it was the engine that refused: a server may end with the same exit codes."""
+    said = "\n".join(ended.stderr)
+    if ended.code not in ENGINE_REFUSED or not _ENGINE_SAYS.search(said):
+        return ended
+    return dataclasses.replace(ended, hint=advice(said, plan.env.get("DOCKER_HOST", "")))
 
 
 def _of_memory(plan: LaunchPlan) -> str:

@@ -91,7 +91,7 @@ class Teardown:
         try:
             found = make_gone(self._engine, name)
         except EngineUnavailable as error:
-            _log.debug("container-not-verified", extra=logs.fields(server=server, container=name, error=error.text))
+            _log.debug("container-not-verified", extra=logs.fields(server=server, container=name, error=error.told))
             self._reactor.call_soon(lambda: self._remember(server, name))
         else:
             self._reactor.call_soon(lambda: self._found(server, name, found, looks - 1))

@@ -51,7 +51,7 @@ class Breaker:
             self.not_before = now + backoff_seconds(self.failures, jitter)
 
     def refuse(self, error: MetaMCPError) -> None:
-        self.refused, self.reason, self.trying = error, error.text, False
+        self.refused, self.reason, self.trying = error, error.told, False
 
     def started(self) -> None:
         """An instance answers. Those that die soon after are still counted, until one has lived (``lived``)."""

@@ -467,7 +467,7 @@ class UpstreamConnection:
         if plan is None or not plan.container_name or ended.code not in ENGINE_REFUSED:
             hint = self._relaxing(ended)
             return [f"Its last words: {ended.last_words}", *([_sentence(hint)] if hint else [])]
-        return [ended.last_words, advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))]
+        return [ended.last_words, ended.hint or advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))]
 
     def _relaxing(self, ended: Exit) -> str:
         """Also of one that we ended, because it did not get ready in time."""
@@ -478,6 +478,7 @@ class UpstreamConnection:
     def _why_gone(self, ended: Exit) -> MetaMCPError:
         name = self.spec.name
         if self.child.error is not None:
+            self.child.error.data.setdefault("server", name)
             return self.child.error
         if not self.started_well:
             said = [f"it did not start: {ended.describe()}", *self._advice(ended)]
@@ -495,7 +496,7 @@ class UpstreamConnection:
 
 
 def _sentence(hint: str) -> str:
-    return f"{hint[0].upper()}{hint[1:]}." if hint else ""
+    return f"{hint[0].upper()}{hint[1:].rstrip('.')}." if hint else ""
 
 
 def _messages(line: bytes) -> list[bytes]:

@@ -356,7 +356,8 @@ class UpstreamPool:
             server.breaker.lived()
         server.last_exit = {
             "exitCode": ended.code, "signal": ended.signal, "oomKilled": ended.oom_killed,
-            "reason": ended.describe(), "stderr": list(ended.stderr), "advice": ended.hint or None,
+            "reason": ended.describe(), "stderr": list(ended.stderr),
+            "advice": ended.hint or _hint(connection.child.error),
         }  # fmt: skip
         server.refresh(self._reactor.clock())
 
@@ -370,13 +371,18 @@ class UpstreamPool:
             breaker.lived()
             return
         tail = f" ({ended.last_words})" if ended and ended.last_words else ""
-        hint = f"; {ended.hint}" if ended and ended.hint else ""
+        hint = f"; {ended.hint.rstrip('.')}" if ended and ended.hint else ""
         reason = f"{ended.describe() if ended else 'it ended'}{tail}{hint}"
         breaker.failed(now, reason, self._jitter(), forgivable=connection.started_well)
         if breaker.refusal(now) is not None:
             event = "server-given-up" if breaker.state(now) is ServerState.FATAL else "server-backing-off"
             fields = logs.fields(server=server.spec.name, failures=breaker.failures, reason=reason)
             _log.warning(event, extra=fields)
+
+
+def _hint(error: MetaMCPError | None) -> str | None:
+    """What to do about a start that failed before there was a process."""
+    return (error.data.get("advice") or error.data.get("hint")) if error is not None else None
 
 
 def _session(key: str) -> str:

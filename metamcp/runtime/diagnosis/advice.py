@@ -7,6 +7,9 @@ from pathlib import Path
 
 from metamcp.runtime.diagnosis.remote_advice import Rule, remote_rules, rule
 
+NO_CLI = "docker: not found"
+"""What a missing docker command is told as."""
+
 _UNIX = "unix://"
 
 
@@ -15,6 +18,10 @@ _RULES: tuple[Rule, ...] = (
     rule(
         r"exec format error|does not match the (detected host|specified) platform|no matching manifest",
         "The image is built for another CPU architecture: use an image for the engine's own platform.",
+    ),
+    rule(
+        r"docker-init[^\n]*(executable file not found|no such file)",
+        "The engine lacks its init program: install docker-init (part of Docker's packages; Debian: tini) there.",
     ),
     rule(
         r"executable file not found|(exec|stat) [^\n]*no such file or directory",
@@ -44,6 +51,10 @@ _RULES: tuple[Rule, ...] = (
         r"client version \S+ is too new",
         "The client speaks a newer API than the engine: set DOCKER_API_VERSION to the maximum that the message "
         "names, or upgrade the engine.",
+    ),
+    rule(
+        r"invalid IP address in add-host: \"?host-gateway|unknown flag: --\S+|needs API \S+ or newer",
+        "The engine or the docker command is too old: upgrade it (Docker 20.10, API 1.41, is enough).",
     ),
     rule(
         r"client version \S+ is too old|no longer supported by this library|is not available for version",
@@ -100,6 +111,11 @@ _RULES: tuple[Rule, ...] = (
     rule(
         r"network \S+ not found|no such network",
         "The network does not exist on the engine: create it with docker network create.",
+    ),
+    rule(
+        r"error waiting for container|unexpected EOF|\bEOF$",
+        "The connection to the engine at {host} was cut: look whether the engine was restarted, and whether a proxy on "
+        "the way ends connections that are silent.",
     ),
     rule(
         r"x509|certificate|tls handshake",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from metamcp.errors import EngineUnavailable
 from metamcp.runtime.child import Exit
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.facts import EngineEvent
-from metamcp.runtime.inquest import ENGINE_WENT, OOM_SECONDS, PATIENCE, Account, Inquest
+from metamcp.runtime.inquest import CONNECTION_CUT, ENGINE_WENT, OOM_SECONDS, PATIENCE, Account, Inquest
 
 NAME = "metamcp-git-1"
 PLAN = LaunchPlan(("docker",), {}, "image", NAME, {}, (), 512 * 1024 * 1024)
@@ -153,11 +154,55 @@ def test_an_exit_waits_no_longer_than_the_bound() -> None:
     assert house.told == [KILLED]
 
 
-@pytest.mark.parametrize("ended", [Exit(0, None), Exit(7, None), Exit(125, None, ("docker: no such image",))])
+@pytest.mark.parametrize("ended", [Exit(0, None), Exit(7, None), Exit(127, None, ("sh: x: permission denied",))])
 def test_an_end_of_its_own_is_told_at_once_as_it_is(ended: Exit) -> None:
     house = House()
     house.explain(ended)
     assert house.told == [ended]
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "hint"),
+    [
+        (125, "docker: Error response from daemon: No such image: nope:1.", "docker load"),
+        (125, "docker: Error response from daemon: Conflict. The container name is already in use", "docker rm -f"),
+        (125, "docker: permission denied while trying to connect to the Docker daemon socket", "group_add"),
+        (126, 'docker: Error response from daemon: exec: "/": permission denied', "not executable"),
+        (127, 'docker: Error response from daemon: exec: "x": executable file not found in $PATH', "--entrypoint"),
+    ],
+)  # fmt: skip
+def test_an_engine_that_refuses_is_told_with_what_to_do(code: int, said: str, hint: str) -> None:
+    house = House()
+    house.explain(Exit(code, None, (said, "Run 'docker run --help' for more information")))
+    (told,) = house.told
+    assert hint in told.hint and told.reason == ""
+
+
+CUT = Exit(125, None, ("error waiting for container: unexpected EOF",))
+BY_TCP = dataclasses.replace(PLAN, env={"DOCKER_HOST": "tcp://socket-proxy:2375"})
+
+
+def test_a_connection_that_was_cut_on_the_way_is_told_from_an_engine_that_went() -> None:
+    house = House()
+    house.inquest.explain(BY_TCP, CUT, house.told.append)
+    assert house.told == []
+    house.ask_engine()
+    (told,) = house.told
+    assert told.describe() == CONNECTION_CUT and "timeout client" in told.hint
+    gone = House()
+    gone.away = True
+    gone.inquest.explain(BY_TCP, CUT, gone.told.append)
+    gone.ask_engine()
+    assert [told.describe() for told in gone.told] == [ENGINE_WENT]
+
+
+def test_a_lost_connection_is_told_in_time_though_the_engine_does_not_answer() -> None:
+    house = House()
+    house.inquest.explain(BY_TCP, CUT, house.told.append)
+    house.reactor.advance(PATIENCE)
+    assert [told.describe() for told in house.told] == [ENGINE_WENT]
+    house.ask_engine()
+    assert len(house.told) == 1
 
 
 def test_a_killed_cli_is_told_at_once() -> None:

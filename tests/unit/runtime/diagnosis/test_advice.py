@@ -98,6 +98,16 @@ OBSERVED = {
         "/data",
         "on the machine that runs the engine",
     ),
+    "no init": (
+        "docker: Error response from daemon: OCI runtime create failed: container_linux.go:380: starting container "
+        'process caused: exec: "/sbin/docker-init": stat /sbin/docker-init: no such file or directory: unknown.',
+        "docker-init",
+    ),
+    "no host-gateway": (
+        'docker: Error response from daemon: invalid IP address in add-host: "host-gateway".',
+        "too old",
+    ),
+    "cut": ("error waiting for container: unexpected EOF", "was cut"),
     "no cli": ("[Errno 2] No such file or directory: '/usr/bin/docker'", "docker-cli"),
     "proxy": ("<html><body><h1>403 Forbidden</h1>Request forbidden by administrative rules.", "socket proxy"),
     "timeout": (
