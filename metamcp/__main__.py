@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from metamcp import __version__, asking, import_command, key_commands, supervision
+from metamcp import __version__, asking, doctor_command, import_command, key_commands, supervision
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
@@ -24,7 +24,6 @@ from metamcp.factory.remembering import image_id
 from metamcp.gateway.interface import Ask
 from metamcp.runtime.command import launch
 from metamcp.runtime.command.effective import Effective, Resolver
-from metamcp.runtime.diagnosis import diagnostics
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
 from metamcp.runtime.screening.ledger import Ledger, Report
@@ -77,7 +76,7 @@ def check_config(settings: Settings) -> None:
             try:
                 _check(resolver, spec)
             except MetaMCPError as error:
-                click.echo(f"warning: server {spec.name!r} would not start: {logs.redact(error.text)}")
+                click.echo(f"warning: server {spec.name!r} would not start: {logs.redact(error.told)}")
 
 
 def _check(resolver: Resolver, spec: ServerSpec) -> None:
@@ -121,8 +120,8 @@ def _recorded(settings: Settings, spec: ServerSpec, resolver: Resolver) -> list[
     try:
         with Engine(resolver.engine) as engine:
             now = image_id(engine, reference)
-    except EngineUnavailable:
-        return [f"recorded: {record.id}"]
+    except EngineUnavailable as error:
+        return [f"recorded: {record.id}", f"what it is now is not known: {error.told}"]
     if now in (None, record.id):
         return [f"recorded: {record.id}"]
     meant = f"if that is meant: python -m metamcp images accept {spec.name}"
@@ -203,7 +202,7 @@ def scan(settings: Settings, target: str, as_json: bool) -> None:
         with Engine(resolver.engine) as engine:
             report, objections = judging_images.scan(resolver, loaded.config.servers.get(target), engine, target)
     except MetaMCPError as error:
-        raise click.ClickException(logs.redact(error.text)) from error
+        raise click.ClickException(logs.redact(error.told)) from error
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report) | {"objections": objections}, indent=2))
     else:
@@ -252,20 +251,17 @@ def revoke_key(settings: Settings, name: str, identifier: str) -> None:
 
 
 @main.command()
+@click.option("--url", default="", help="A stream of the gateway as clients reach it: probe what stands in front.")
+@click.option(
+    "--silence", type=click.FloatRange(0.1, doctor_command.MOST_SILENCE), metavar="SECONDS",
+    help="How long streams have to survive without a byte; proxies often cut them after 60 s.",
+)  # fmt: skip
+@click.option("--only", multiple=True, metavar="CHECK", help="This check and what it needs. May be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the document of /docker-test/test.")
 @_with_settings
-def doctor(settings: Settings, as_json: bool) -> None:
+def doctor(settings: Settings, url: str, silence: float | None, only: tuple[str, ...], as_json: bool) -> None:
     """Run the checks of /docker-test/test from here; exit 1 when one of them fails."""
-    engine = Engine(locate(os.environ))
-    identity = Identity(f"doctor-{os.getpid()}", "doctor")
-    image = core.test_image(engine)
-    checks = diagnostics.run_checks(engine, engine.docker_host, image, identity)
-    engine.close()
-    if as_json:
-        click.echo(json.dumps(diagnostics.report(checks), indent=2))
-    for check in () if as_json else checks:
-        click.echo(f"{check.status:5} {check.name}: {check.detail}" + (f"\n      {check.hint}" if check.hint else ""))
-    sys.exit(0 if diagnostics.report(checks)["ok"] else 1)
+    sys.exit(doctor_command.run(settings, url, silence or 0.0, only, as_json))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,8 +42,17 @@ http {{
             proxy_next_upstream off;
             proxy_read_timeout 1h;
         }}
+        {more}
     }}
 }}
+"""
+PREFIX = """
+        location /{name}/ {{
+            proxy_pass http://gateway/;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            {directives}
+        }}
 """
 
 
@@ -60,13 +69,17 @@ class Nginx:
 
 
 @contextmanager
-def running_nginx(folder: Path, gateway: int, *, buffering: bool) -> Iterator[Nginx]:
-    """``buffering``: whole requests are read before they are passed on."""
+def running_nginx(
+    folder: Path, gateway: int, *, buffering: bool, prefixes: Mapping[str, str] | None = None, port: int = 0
+) -> Iterator[Nginx]:
+    """``buffering``: whole requests are read before they are passed on. ``prefixes``: the gateway once more below each
+    of these paths, with directives of its own."""
     command = shutil.which("nginx") or "/usr/sbin/nginx"
-    port = free_port()
+    port = port or free_port()
     config = folder / "nginx.conf"
     switch = "on" if buffering else "off"
-    config.write_text(CONFIG.format(folder=folder, gateway=gateway, port=port, buffering=switch))
+    more = "".join(PREFIX.format(name=name, directives=what) for name, what in (prefixes or {}).items())
+    config.write_text(CONFIG.format(folder=folder, gateway=gateway, port=port, buffering=switch, more=more))
     process = subprocess.Popen([command, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")])
     try:
         eventually(lambda: (folder / "nginx.pid").exists(), "nginx runs")

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from metamcp.config.document import did_you_mean
 from metamcp.config.engine_address import ENGINE_VARIABLES, address_problem
+from metamcp.config.images import parse_reference
 from metamcp.config.rates import rate_problem
-from metamcp.errors import ConfigInvalid
+from metamcp.errors import CommandInvalid, ConfigInvalid
 
 Runtime = Literal["docker-cli", "docker-api", "podman"]
 LogFormat = Literal["text", "json"]
@@ -37,6 +38,7 @@ VARIABLES = (
     "METAMCP_MAX_STREAMS_PER_PRINCIPAL",
     "METAMCP_AUDIT_LOG",
     "METAMCP_RUNTIME",
+    "METAMCP_TEST_IMAGE",
     "METAMCP_MAX_INSTANCES",
     "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
     "METAMCP_LOG_LEVEL",
@@ -89,7 +91,7 @@ class Settings:
     ``supervisor_user``: whom they run as, empty for the user that starts them. Hosts are in lower case, IPv6 in
     brackets. No ``allowed_origins``: an Origin is allowed if its host is an allowed host. No ``public_url``: clients
     reach the gateway by the address that they name in Host. ``client_seconds``: for a client that neither sends nor
-    reads. ``rate_limit`` is empty or as in ``config.rates``."""
+    reads. ``rate_limit`` is empty or as in ``config.rates``. No ``test_image``: the checks choose one themselves."""
 
     config_dir: Path = Path("config")
     state_dir: Path = Path("var")
@@ -109,6 +111,7 @@ class Settings:
     max_streams_per_principal: int = 2000
     audit_log: Path | None = Path("var/audit.jsonl")
     runtime: Runtime = "docker-cli"
+    test_image: str = ""
     max_instances: int = 500
     max_instances_per_principal: int = 500
     log_level: str = "INFO"
@@ -168,6 +171,7 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
         ),
         audit_log=audit_log,
         runtime=read("METAMCP_RUNTIME", _one_of(RUNTIMES), usual.runtime),
+        test_image=read("METAMCP_TEST_IMAGE", _image, usual.test_image),
         max_instances=most,
         max_instances_per_principal=read("METAMCP_MAX_INSTANCES_PER_PRINCIPAL", _whole(MOST_INSTANCES), most),
         log_level=read("METAMCP_LOG_LEVEL", _one_of(LOG_LEVELS), usual.log_level),
@@ -287,6 +291,14 @@ def _engine(text: str) -> str:
     if problem := address_problem(text):
         raise _Wrong(problem)
     return text
+
+
+def _image(text: str) -> str:
+    """In full: a short name such as ``deadbeef`` the engine would take for an image id."""
+    try:
+        return str(parse_reference(text))
+    except CommandInvalid as invalid:
+        raise _Wrong(f"must name an image, such as python:3.12-slim: {invalid.text}") from None
 
 
 def _flag(text: str) -> bool:

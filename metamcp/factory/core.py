@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from metamcp.access.fetch import fetch_keys
 from metamcp.concurrency.reactor import Reactor
@@ -24,9 +23,11 @@ from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_ser
 from metamcp.config.settings import Settings
 from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
-from metamcp.errors import CommandInvalid, ConfigInvalid, EngineUnavailable, RefusedByPolicy
+from metamcp.errors import CommandInvalid, ConfigInvalid, RefusedByPolicy
+from metamcp.factory.diagnosing import Occasion, credentials, household
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
+from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.gateway.admission import Admission
 from metamcp.gateway.audit import Audit, Write, start_refused
@@ -34,7 +35,7 @@ from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.interface import Gateway, Reply
 from metamcp.gateway.local import LocalGateway
 from metamcp.gateway.namespaces import Namespaces
-from metamcp.gateway.operators import Body, Question, answer
+from metamcp.gateway.operators import Body, answer
 from metamcp.gateway.reconfiguration import Reconfiguration
 from metamcp.gateway.reload import Reloader
 from metamcp.gateway.router import Operator, Router
@@ -43,7 +44,7 @@ from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.child import Grace
 from metamcp.runtime.command.effective import Resolver, image_of
 from metamcp.runtime.command.launch import LaunchPlan
-from metamcp.runtime.diagnosis import diagnostics, overview
+from metamcp.runtime.cuts import Cuts
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.image_ids import RECHECK_SECONDS, ImageIds
 from metamcp.runtime.inquest import Inquest
@@ -75,7 +76,6 @@ _SWEEP_SECONDS = 0.25
 _ENDING = "the gateway is shutting down"
 _SESSION_SWEEP_SECONDS = 30.0
 _REAP_SECONDS = 60.0
-_TEST_IMAGE = "metamcp-demo:local"
 
 _log = logs.get("factory")
 
@@ -97,6 +97,7 @@ class Core:
     readers: Workers
     screeners: Workers
     issuers: Workers
+    questions: Workers
     engine: Engine
     programs: Programs
     watch: Watch
@@ -120,7 +121,9 @@ class Core:
         """After ``stop`` is done: threads and descriptors."""
         self.watch.close(_CLOSE_SECONDS)
         self.programs.close()
-        for workers in (self.readers, self.issuers, self.starters, self.chores, self.screeners):
+        for workers in (
+            self.readers, self.issuers, self.questions, self.starters, self.chores, self.screeners,
+        ):  # fmt: skip
             workers.close(_CLOSE_SECONDS)
         self.engine.close()
         self.audit_log.close()
@@ -146,7 +149,7 @@ def resolve_remote(spec: ServerSpec) -> ResolvedServer:
 
 def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     """Load the configuration and build the gateway; nothing runs before its reactor does. Raises ConfigInvalid."""
-    address = locate(os.environ)
+    engine = Engine(locate(os.environ))
     found = stamp(settings.config_dir)
     live = Live(load(settings.config_dir), time.time())
     settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -155,15 +158,14 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         load_instance_id(settings.state_dir, lambda: secrets.token_hex(8)), f"{int(time.time())}-{os.getpid()}"
     )
     _warn_of_no_effect(settings, live.loaded)
-    _tell_engine(address)
+    _tell_engine(engine.address)
     reactor = Reactor()
     starters, chores, readers = Workers("starter", STARTERS), Workers("chore", _CHORES), Workers("reader", 1)
-    screeners, issuers = Workers("screener", 1), Workers("issuer", _ISSUERS)
-    engine = Engine(address)
+    screeners, issuers, questions = Workers("screener", 1), Workers("issuer", _ISSUERS), Workers("question", QUESTIONS)
 
     def resolver() -> Resolver:
         """Of the configuration in force."""
-        return build_resolver(settings, address, live.loaded, identity)
+        return build_resolver(settings, engine.address, live.loaded, identity)
 
     audit_log = _audit_log(settings)
     ledger = Ledger(settings.state_dir)
@@ -205,7 +207,12 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         image_of, ledger.record, container_memory, _wall,
     )  # fmt: skip
     judge = judging(resolver, engine, image_admission)
-    operators = _operators(settings, live, identity, engine, reactor, chores, snapshot, judge)
+    cuts = Cuts()
+    occasion = Occasion(
+        settings, engine, identity, resolver, lambda: live.loaded, lambda: household(engine, identity), cuts,
+        credentials=lambda: credentials(settings.state_dir),
+    )  # fmt: skip
+    operators = answers_of(occasion, snapshot, judge, reactor, questions)
     audit = Audit(audit_log.write, reactor.clock)
 
     def reset(server: str) -> Body:
@@ -232,10 +239,10 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         supervisor, inquest, teardown, reaper,
         engine_back=lambda: _engine_back(pool, catalog), images_changed=images.recheck,
     )  # fmt: skip
-    watch = Watch(engine, reactor, identity.instance, audience)
+    watch = Watch(engine, reactor, identity.instance, audience, cuts)
     core = Core(
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
-        screeners, issuers, engine, programs, watch, audience, admission, audit_log, lock,
+        screeners, issuers, questions, engine, programs, watch, audience, admission, audit_log, lock,
     )  # fmt: skip
     _schedule(core, registry)
     return core
@@ -360,56 +367,6 @@ def _schedule(core: Core, registry: SessionRegistry) -> None:
     core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, core.pool.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SESSION_SWEEP_SECONDS, registry.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_REAP_SECONDS, core.audience.clean_up))
-
-
-def _operators(
-    settings: Settings,
-    live: Live,
-    identity: Identity,
-    engine: Engine,
-    reactor: Reactor,
-    chores: Workers,
-    snapshot: Snapshot,
-    judge: Callable[[ServerSpec], dict[str, Any]],
-) -> dict[str, Operator]:
-    def status(reply: Reply, _argument: str) -> None:
-        answer(reply, (200, snapshot.status()))
-
-    def ready(reply: Reply, _argument: str) -> None:
-        found = snapshot.ready()
-        answer(reply, (200 if found["ready"] else 503, found))
-
-    def check() -> Body:
-        found = diagnostics.accessible(Engine, engine.address)
-        return (200 if found["accessible"] else 503, found)
-
-    def test() -> Body:
-        checks = diagnostics.run_checks(engine, engine.docker_host, test_image(engine), identity)
-        found = diagnostics.report(checks)
-        return (200 if found["ok"] else 503, found)
-
-    def info() -> Body:
-        loaded = live.loaded
-        found: dict[str, Any] = overview.info(
-            engine, loaded.config, loaded.allowlist, identity, settings.runtime, image_of, judge
-        )
-        return (200, found)
-
-    return {
-        "status": status,
-        "ready": ready,
-        "docker-check": Question(reactor, chores, check),
-        "docker-test": Question(reactor, chores, test),
-        "docker-info": Question(reactor, chores, info),
-    }
-
-
-def test_image(engine: Engine) -> str | None:
-    """The image that the checks run a container of; None when it is not there."""
-    try:
-        return _TEST_IMAGE if engine.image(_TEST_IMAGE) else None
-    except EngineUnavailable:
-        return _TEST_IMAGE  # the check of the engine itself tells what is wrong
 
 
 def _lock(state_dir: Path) -> int:

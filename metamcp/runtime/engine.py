@@ -56,6 +56,11 @@ class Engine:
     def docker_host(self) -> str:
         return self.address.host
 
+    @property
+    def api_version(self) -> str:
+        """What was agreed with the engine; "" before the first call."""
+        return self._api_version
+
     def ping(self) -> None:
         with self._client() as client:
             client.ping()

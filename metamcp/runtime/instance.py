@@ -30,6 +30,12 @@ def load_instance_id(state_dir: str | os.PathLike[str], new_id: Callable[[], str
         raise ConfigInvalid([(str(path), f"cannot be used: {error}; {advice}")]) from error
 
 
+def read_instance_id(state_dir: str | os.PathLike[str]) -> str:
+    """The id, where a gateway has made one. Raises OSError where none has, and ConfigInvalid as above."""
+    path = Path(state_dir) / FILE_NAME
+    return _checked(path, path.read_text(encoding="ascii", errors="replace").strip())
+
+
 def _create(path: Path, content: str) -> None:
     """Two processes that start at once end with one id: a hard link never replaces an existing file."""
     handle, draft = tempfile.mkstemp(prefix=f".{FILE_NAME}-", dir=path.parent)  # mode 0600

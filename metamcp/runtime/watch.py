@@ -9,6 +9,7 @@ from typing import Protocol
 
 from metamcp.concurrency.reactor import Reactor
 from metamcp.errors import EngineUnavailable
+from metamcp.runtime.cuts import CUT_HINT, Cuts
 from metamcp.runtime.facts import EngineEvent
 from metamcp.runtime.labels import INSTANCE
 from metamcp.telemetry import logs
@@ -54,7 +55,8 @@ class Audience(Protocol):
 
 class Watch:
     """One thread, ``engine-watch``. One subscription without a label filter, since that would keep back what happens
-    to images; the containers of others are sorted out here."""
+    to images; the containers of others are sorted out here. ``cuts`` learns
+    what shows of a proxy on the way."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Watch:
         reactor: Reactor,
         instance: str,
         audience: Audience,
+        cuts: Cuts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -69,6 +72,8 @@ class Watch:
         self._instance = instance
         self._audience = audience
         self._clock = clock
+        self._cuts = cuts
+        self._silent: float | None = None  # seconds, of the stream that has just ended
         self._ending = threading.Event()
         self._stream: Stream | None = None
         self._told_away = False
@@ -100,18 +105,22 @@ class Watch:
         except EngineUnavailable as error:
             self._missing(error)
             return 0.0
-        begun = self._clock()
+        begun = heard = self._clock()
         self._stream = stream
         if self._ending.is_set():
             stream.close()
         self._found()
         for event in stream:
+            heard = self._clock()
             self._tell(event)
         self._stream = None
+        self._silent = self._clock() - heard
         self._reactor.call_soon(self._audience.engine_lost)
         return self._clock() - begun
 
     def _missing(self, error: EngineUnavailable) -> None:
+        self._silent = None
+        self._cuts.engine_was_away()
         if not self._told_away and not self._ending.is_set():
             self._told_away = True
             _log.warning("engine-away", extra=logs.fields(error=error.text, hint=error.hint))
@@ -120,6 +129,8 @@ class Watch:
         if self._told_away:
             self._told_away = False
             _log.warning("engine-back")
+        if self._silent is not None and self._cuts.lost(self._silent):
+            _log.warning("engine-connections-cut", extra=logs.fields(seconds=round(self._silent), hint=CUT_HINT))
         self._reactor.call_soon(self._audience.engine_connected)
 
     def _tell(self, event: EngineEvent) -> None:

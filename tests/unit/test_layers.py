@@ -35,7 +35,8 @@ ROOMS: dict[str, set[str]] = {
     "web": {"access", "gateway.interface", "protocol", "telemetry", "errors", "config"},
 }
 TOP = {
-    "factory", "supervision", "keeper", "asking", "import_command", "key_commands", "separation", "__main__",
+    "factory", "supervision", "keeper", "asking", "doctor_command", "import_command", "key_commands", "separation",
+    "__main__",
 }  # fmt: skip  where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
@@ -55,7 +56,7 @@ FOREIGN: dict[str, set[str]] = {
     "limits": {"web.rates"},
     "gunicorn": {"web.access_log", "web.worker"},
     "gevent": {"web.worker"},
-    "click": {"__main__", "asking", "import_command", "key_commands"},
+    "click": {"__main__", "asking", "doctor_command", "import_command", "key_commands"},
 }
 
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import queue
-import secrets
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from metamcp.config.engine_address import EngineAddress
-from metamcp.config.model import Limits
 from metamcp.errors import EngineUnavailable
 from metamcp.runtime.diagnosis.advice import advice
-from metamcp.runtime.diagnosis.checks import STEPS, CheckFailedError, NotApplicableError, Scene, Step, connect_unix
-from metamcp.runtime.diagnosis.overview import info, version_json
-from metamcp.runtime.diagnosis.probe import PYTHON_ECHO
+from metamcp.runtime.diagnosis.checks.containers import ContainerChecks
+from metamcp.runtime.diagnosis.checks.engine import EngineChecks
+from metamcp.runtime.diagnosis.checks.images import ImageChecks
+from metamcp.runtime.diagnosis.checks.networks import NetworkChecks
+from metamcp.runtime.diagnosis.checks.proxies import ProxyChecks
+from metamcp.runtime.diagnosis.outcomes import CheckFailedError, Deadline, NotApplicableError, Step
+from metamcp.runtime.diagnosis.overview import version_json
 from metamcp.runtime.engine import Engine
-from metamcp.runtime.labels import Identity
+from metamcp.telemetry import logs
 
-__all__ = ["Check", "accessible", "info", "report", "run_checks"]
+SECONDS = 30.0
+"""For all checks together; a container that was begun is still cleared away after that."""
 
 Status = Literal["pass", "fail", "skip"]
 
@@ -80,63 +82,65 @@ def _ask(engine: Engine) -> dict[str, Any]:
 # --- /docker-test/test -------------------------------------------------------------------------------------
 
 
-def run_checks(
-    engine: Engine,
-    docker_host: str,
-    image: str | None,
-    identity: Identity,
-    docker_cli: Sequence[str] = ("docker",),
-    deadline: float = 30.0,
-    probe_argv: Sequence[str] = PYTHON_ECHO,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
-    new_unique: Callable[[], str] = lambda: secrets.token_hex(4),
-    clock: Callable[[], float] = time.monotonic,
-    connect: Callable[[str, float], None] = connect_unix,
-) -> list[Check]:
-    """Every check in order; one whose precondition failed is "skip".
+@dataclass(frozen=True, slots=True)
+class Themes:
+    """All checks there are, by what they are about."""
 
-    ``image``: run a container of it (None: skip those checks). ``probe_argv`` must echo stdin line by line in that
-    image until end of input; the default needs a ``python3``. ``deadline`` in seconds for all of them together.
-    """
-    scene = Scene(
-        engine=engine,
-        docker_host=docker_host,
-        image=image,
-        identity=identity,
-        docker_cli=docker_cli,
-        probe_argv=probe_argv,
-        limits=limits,
-        until=clock() + deadline,
-        clock=clock,
-        connect=connect,
-        unique=new_unique(),
-    )
-    return list(_checks(scene, STEPS))
+    engine: EngineChecks
+    images: ImageChecks
+    containers: ContainerChecks
+    networks: NetworkChecks
+    proxies: ProxyChecks
+
+    def steps(self) -> tuple[Step, ...]:
+        """In the order of the report: what others need comes before them."""
+        return (
+            *self.engine.steps(), self.containers.command(), *self.images.steps(), *self.containers.steps(),
+            *self.networks.steps(), *self.proxies.steps(),
+        )  # fmt: skip
 
 
-def _checks(scene: Scene, steps: Iterable[Step]) -> Iterator[Check]:
+def run_checks(steps: Iterable[Step], time: Deadline, docker_host: str) -> list[Check]:
+    """Every check in order; one whose precondition failed is "skip", and one that the deadline leaves no time for
+    "fail"."""
+    return list(_checks(steps, time, docker_host))
+
+
+def only(steps: Sequence[Step], names: Collection[str]) -> list[Step]:
+    """Those of ``names`` and what they need; all of them without names. Raises KeyError with a name of none."""
+    known = {step.name: step for step in steps}
+    wanted: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        step = known[ahead.pop()]
+        wanted.add(step.name)
+        ahead += [name for name in step.needs if name not in wanted]
+    return [step for step in steps if step.name in wanted or not names]
+
+
+def _checks(steps: Iterable[Step], time: Deadline, docker_host: str) -> Iterator[Check]:
     passed: dict[str, bool] = {}
     for step in steps:
         missing = [name for name in step.needs if not passed[name]]
-        check = Check(step.name, "skip", 0.0, f"needs {missing[0]}") if missing else _check(scene, step)
+        check = Check(step.name, "skip", 0.0, f"needs {missing[0]}") if missing else _check(step, time, docker_host)
         passed[step.name] = check.status == "pass" or (check.status == "skip" and not missing)
         yield check
 
 
-def _check(scene: Scene, step: Step) -> Check:
-    begun = scene.clock()
-    status, detail, hint = _outcome(scene, step)
-    return Check(step.name, status, scene.clock() - begun, detail, hint)
+def _check(step: Step, time: Deadline, docker_host: str) -> Check:
+    begun = time.clock()
+    status, detail, hint = _outcome(step, time, docker_host)
+    return Check(step.name, status, time.clock() - begun, logs.redact(detail), logs.redact(hint))
 
 
-def _outcome(scene: Scene, step: Step) -> tuple[Status, str, str]:
+def _outcome(step: Step, time: Deadline, docker_host: str) -> tuple[Status, str, str]:
     try:
-        if not scene.left():
-            raise CheckFailedError("the deadline passed before this check", advice("timed out", scene.docker_host))
-        return "pass", step.act(scene), ""
+        if not time.left():
+            raise CheckFailedError("the deadline passed before this check", advice("timed out", docker_host))
+        return "pass", step.act(), ""
     except NotApplicableError as error:
         return "skip", str(error), ""
     except CheckFailedError as error:
         return "fail", error.detail, error.hint
     except EngineUnavailable as error:
-        return "fail", error.text, error.hint
+        return "fail", error.text, error.hint or advice(error.text, docker_host)

@@ -156,12 +156,20 @@ def test_every_variable_is_described_in_the_documentation() -> None:
     assert [name for name in VARIABLES if f"`{name}`" not in text] == []
 
 
+def test_test_image_is_a_reference_in_full_and_no_option() -> None:
+    assert Settings.from_env({"METAMCP_TEST_IMAGE": "python:3.12"}).test_image == "docker.io/library/python:3.12"
+    for wrong in ("--privileged", "UPPER", "a b", "deadbeef" * 8):
+        with pytest.raises(ConfigInvalid) as caught:
+            Settings.from_env({"METAMCP_TEST_IMAGE": wrong})
+        assert [path for path, _ in caught.value.problems] == ["METAMCP_TEST_IMAGE"]
+
+
 def test_web_tier_gets_no_variable_that_is_for_the_supervisor_alone() -> None:
     """A new variable has to be put on one of the two sides."""
     supervisors = {
         "METAMCP_CONFIG_DIR", "METAMCP_RUNTIME", "METAMCP_MAX_INSTANCES", "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
         "METAMCP_MAX_SESSIONS_PER_PRINCIPAL", "METAMCP_MAX_STREAMS_PER_PRINCIPAL", "METAMCP_AUDIT_LOG",
-        "METAMCP_SUPERVISOR_USER", "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", *ENGINE_VARIABLES,
+        "METAMCP_SUPERVISOR_USER", "METAMCP_TEST_IMAGE", "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", *ENGINE_VARIABLES,
     }  # fmt: skip
     assert set(VARIABLES) == {*WEB_VARIABLES, *supervisors}
     assert not supervisors & set(WEB_VARIABLES)

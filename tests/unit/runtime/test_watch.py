@@ -12,6 +12,7 @@ import pytest
 from metamcp.concurrency.reactor import Reactor
 from metamcp.errors import EngineUnavailable
 from metamcp.runtime import watch as watch_module
+from metamcp.runtime.cuts import Cuts
 from metamcp.runtime.facts import EngineEvent
 from metamcp.runtime.labels import INSTANCE
 from metamcp.runtime.watch import Watch
@@ -73,7 +74,8 @@ class House:
         self.told: queue.Queue[str] = queue.Queue()
         self.reactor = Reactor()
         self.reactor.start()
-        self.watch = Watch(self.engine, self.reactor, "mine", self)
+        self.cuts = Cuts()
+        self.watch = Watch(self.engine, self.reactor, "mine", self, self.cuts)
 
     def engine_connected(self) -> None:
         self.told.put("connected")
@@ -147,6 +149,41 @@ def test_a_subscription_that_only_had_to_be_renewed_makes_no_noise(
     first.close()
     assert house.hear(3) == ["connected", "lost", "connected"]
     assert not [record for record in caplog.records if record.name.endswith("runtime.watch")]
+
+
+class Hands:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("silent", "away", "told"), [(600.4, False, True), (600.4, True, False), (33.0, False, False)],
+    ids=["a proxy's time", "the engine went", "any time, once"],
+)  # fmt: skip
+def test_a_stream_that_is_cut_for_its_silence_is_told_with_what_to_do(
+    house: House, caplog: pytest.LogCaptureFixture, silent: float, away: bool, told: bool
+) -> None:
+    clock = house.watch._clock = Hands()
+    first = house.engine.offer()
+    house.watch.start()
+    first.queue.put(event("container", "die"))
+    assert house.hear(2) == ["connected", "container die"]
+    clock.now += silent
+    if away:
+        house.engine.offers.put(None)
+    house.engine.offer()
+    first.close()
+    assert house.hear(2) == ["lost", "connected"]
+    said = [record for record in caplog.records if record.message == "engine-connections-cut"]
+    assert bool(said) is told
+    assert house.cuts.seconds == (silent if told else None)
+    if told:
+        assert said[0].fields["seconds"] == 600 and "timeout server" in said[0].fields["hint"]  # type: ignore[attr-defined]
 
 
 def test_pauses_grow_up_to_their_bound(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

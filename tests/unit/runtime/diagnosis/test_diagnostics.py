@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnosis import checked, failing
 
 from metamcp.config.model import Limits
 from metamcp.errors import EngineUnavailable
-from metamcp.runtime.diagnosis.checks import limit_problems
-from metamcp.runtime.diagnosis.diagnostics import Check, accessible, report, run_checks
+from metamcp.runtime.diagnosis.checks.containers import limit_problems
+from metamcp.runtime.diagnosis.diagnostics import Check, accessible, report
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
 
@@ -87,7 +88,7 @@ def threads_end(name: str) -> None:
             assert not thread.is_alive()
 
 
-def checked(host: str) -> tuple[dict[str, Any], float]:
+def asked(host: str) -> tuple[dict[str, Any], float]:
     begun = time.monotonic()
     found = accessible(Engine, host, DEADLINE)
     return found, time.monotonic() - begun
@@ -97,20 +98,20 @@ def checked(host: str) -> tuple[dict[str, Any], float]:
 
 
 def test_missing_socket_is_told_with_a_hint(host: str) -> None:
-    found, _ = checked(host)
+    found, _ = asked(host)
     assert found["accessible"] is False
     assert "No such file or directory" in found["error"]
     assert "mount its socket" in found["hint"]
 
 
 def test_refusing_socket_is_told_with_a_hint(listener: socket.socket, host: str) -> None:
-    found, _ = checked(host)  # bound, but nobody listens
+    found, _ = asked(host)  # bound, but nobody listens
     assert "Connection refused" in found["error"]
     assert "start the engine" in found["hint"]
 
 
 def test_engine_that_never_answers_is_given_up_in_time(never_answers: None, host: str) -> None:
-    found, seconds = checked(host)
+    found, seconds = asked(host)
     assert found["accessible"] is False
     assert "does not answer" in found["hint"]
     assert seconds < DEADLINE + SLACK
@@ -119,7 +120,7 @@ def test_engine_that_never_answers_is_given_up_in_time(never_answers: None, host
 
 def test_tcp_host_that_never_answers_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        found, seconds = checked(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        found, seconds = asked(f"tcp://127.0.0.1:{server.getsockname()[1]}")
         threads_end("docker-check")
     assert found["accessible"] is False
     assert seconds < DEADLINE + SLACK
@@ -128,7 +129,7 @@ def test_tcp_host_that_never_answers_is_given_up_in_time() -> None:
 def test_tcp_host_that_refuses_is_told_with_a_hint() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    found, _ = checked(f"tcp://127.0.0.1:{port}")
+    found, _ = asked(f"tcp://127.0.0.1:{port}")
     assert "Connection refused" in found["error"]
 
 
@@ -142,7 +143,7 @@ def test_engine_that_trickles_bytes_is_given_up_in_time(listener: socket.socket,
             connection.sendall(b"x")
 
     with answering(listener, trickle):
-        found, seconds = checked(host)
+        found, seconds = asked(host)
         done.set()
         threads_end("docker-check")
     assert "no answer within" in found["error"]
@@ -152,20 +153,20 @@ def test_engine_that_trickles_bytes_is_given_up_in_time(listener: socket.socket,
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'"x"', b""])
 def test_other_http_server_is_not_taken_for_an_engine(listener: socket.socket, host: str, body: bytes) -> None:
     with answering(listener, answer(body)):
-        found, _ = checked(host)
+        found, _ = asked(host)
     assert found["accessible"] is False
     assert "not a Docker engine" in found["hint"]
 
 
 def test_socket_proxy_that_forbids_is_recognised(listener: socket.socket, host: str) -> None:
     with answering(listener, answer(b"Request forbidden by administrative rules.", "403 Forbidden")):
-        found, _ = checked(host)
+        found, _ = asked(host)
     assert "socket proxy" in found["hint"]
 
 
 @pytest.mark.parametrize("host", ["ftp://x", "nonsense://", "unix://", "tcp://127.0.0.1:notaport"])
 def test_unusable_docker_host_is_told_with_a_hint(host: str) -> None:
-    found, _ = checked(host)
+    found, _ = asked(host)
     assert found["accessible"] is False
     assert found["hint"]
 
@@ -173,7 +174,7 @@ def test_unusable_docker_host_is_told_with_a_hint(host: str) -> None:
 def test_engine_that_answers_is_accessible_with_its_version(listener: socket.socket, host: str) -> None:
     body = {"Version": "27.0", "ApiVersion": "1.46", "Os": "linux", "Arch": "arm64"}
     with answering(listener, answer(json.dumps(body).encode())):
-        found, _ = checked(host)
+        found, _ = asked(host)
     assert found == {
         "accessible": True,
         "engine": {"version": "27.0", "apiVersion": "1.46", "os": "linux", "arch": "arm64"},
@@ -185,12 +186,7 @@ def test_engine_that_answers_is_accessible_with_its_version(listener: socket.soc
 
 def run(host: str, **given: Any) -> dict[str, Check]:
     with Engine(host, timeout=0.5) as engine:
-        found = run_checks(engine, host, "image", ME, CLI, **{"deadline": 20.0, **given})
-    return {check.name: check for check in found}
-
-
-def failing(found: dict[str, Check]) -> set[str]:
-    return {name for name, check in found.items() if check.status == "fail"}
+        return checked(engine, ME, "image", cli=given.pop("cli", CLI), **given)
 
 
 def test_missing_socket_fails_first_and_skips_what_needs_it(host: str) -> None:
@@ -206,6 +202,21 @@ def test_directory_in_place_of_the_socket_is_explained(tmp_path: Path, host: str
     found = run(host)
     assert failing(found) == {"socket"}
     assert "empty directory" in found["socket"].hint
+
+
+def test_file_in_place_of_the_socket_is_explained(tmp_path: Path, host: str) -> None:
+    (tmp_path / "docker.sock").write_text("")
+    found = run(host)
+    assert failing(found) == {"socket"}
+    assert "is a file" in found["socket"].detail and "set DOCKER_HOST" in found["socket"].hint
+
+
+def test_engine_that_is_too_old_is_told_so(listener: socket.socket, host: str) -> None:
+    body = {"Version": "19.03.15", "ApiVersion": "1.40", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"}
+    with answering(listener, answer(json.dumps(body).encode())):
+        found = run(host)
+    assert found["api-version"].status == "fail"
+    assert "19.03.15, API 1.40" in found["api-version"].detail and "Docker 20.10" in found["api-version"].hint
 
 
 def test_denied_socket_names_group_and_fix(tmp_path: Path, listener: socket.socket, host: str) -> None:
@@ -232,14 +243,13 @@ def test_hanging_engine_fails_after_its_deadline(never_answers: None, host: str)
 
 
 def test_missing_cli_is_told_apart_from_the_engine(host: str) -> None:
-    with Engine(host, timeout=0.5) as engine:
-        found = {each.name: each for each in run_checks(engine, host, None, ME, ("/nope/docker",))}
+    found = run(host, cli=("/nope/docker",))
     assert "docker-cli" in found["docker-cli"].hint
     assert found["docker-cli"].status == "fail"
 
 
 def test_no_time_left_is_a_failure_and_not_a_pass(host: str) -> None:
-    found = run(host, deadline=0.0)
+    found = run(host, seconds=0.0)
     assert "deadline passed" in found["socket"].detail
     assert not any(check.status == "pass" for check in found.values())
 
@@ -271,7 +281,7 @@ def test_report_without_failures_is_ok() -> None:
 
 # --- limits ------------------------------------------------------------------------------------------------
 
-GOOD = {
+BELIEVED = {
     "Memory": Limits().memory,
     "MemorySwap": Limits().memory,
     "NanoCpus": 1_000_000_000,
@@ -280,17 +290,44 @@ GOOD = {
     "ReadonlyRootfs": True,
     "SecurityOpt": ["no-new-privileges"],
 }
+SEEN = {
+    "memory": Limits().memory, "swap": 0, "cpus": 1.0, "pids": 256, "capabilities": 0, "noNewPrivileges": 1,
+    "readOnly": True,
+}  # fmt: skip
+WORSE = {
+    "memory": -1, "swap": 4 << 30, "cpus": 2.0, "pids": -1, "capabilities": 1 << 21, "noNewPrivileges": 0,
+    "readOnly": False,
+}  # fmt: skip
+NAMES = dict(zip(SEEN, ["memory", "swap", "cpus", "pids", "--cap-drop", "no-new-privileges", "root"], strict=True))
 
 
-def test_container_with_every_limit_has_no_problem() -> None:
-    assert limit_problems({"HostConfig": GOOD}, Limits()) == []
+@pytest.mark.parametrize("seen", [SEEN, {}], ids=["seen from inside", "as the engine believes"])
+def test_container_with_every_limit_has_no_problem(seen: dict[str, Any]) -> None:
+    assert limit_problems({"HostConfig": BELIEVED}, Limits(), seen) == []
 
 
-@pytest.mark.parametrize("key", GOOD)
-def test_each_limit_that_is_missing_is_named(key: str) -> None:
-    problems = limit_problems({"HostConfig": {**GOOD, key: None}}, Limits())
-    assert len(problems) == 1
-    assert (key if key != "SecurityOpt" else "no-new-privileges") in problems[0]
+@pytest.mark.parametrize("key", BELIEVED)
+def test_each_limit_that_the_engine_does_not_have_is_named(key: str) -> None:
+    problems = limit_problems({"HostConfig": {**BELIEVED, key: None}}, Limits(), {})
+    assert len(problems) == (2 if key == "Memory" else 1)  # no memory limit, no swap limit
+
+
+@pytest.mark.parametrize("key", SEEN)
+def test_what_the_kernel_says_counts_more_than_what_the_engine_believes(key: str) -> None:
+    (problem,) = limit_problems({"HostConfig": BELIEVED}, Limits(), {**SEEN, key: WORSE[key]})
+    assert NAMES[key] in problem
+
+
+@pytest.mark.parametrize("key", SEEN)
+def test_what_cannot_be_seen_from_inside_is_taken_from_the_engine(key: str) -> None:
+    assert limit_problems({"HostConfig": BELIEVED}, Limits(), {**SEEN, key: None}) == []
+
+
+def test_a_limit_is_rounded_down_to_pages_and_microseconds() -> None:
+    limits = Limits(memory=100_000_000, cpus=0.333)
+    seen = {**SEEN, "memory": 99_999_744, "cpus": 0.333}
+    assert limit_problems({}, limits, seen) == []
+    assert limit_problems({}, limits, {**seen, "memory": 99_990_000}) != []
 
 
 # --- the engine's client -----------------------------------------------------------------------------------
