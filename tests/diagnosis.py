@@ -36,7 +36,7 @@ def themes(
     image: str = "",
     *,
     cli: Sequence[str] = ("docker",),
-    seconds: float = 30.0,
+    seconds: float = 100.0,  # the machine of a test may be busy
     argv: Sequence[str] = PROGRAM,
     limits: Limits | None = None,
     servers: Sequence[ServerImage] = (),

@@ -206,7 +206,7 @@ def test_no_output_holds_a_secret_whatever_goes_wrong(engine: Engine, tmp_path: 
     out, env = Outputs(), environment()
     since = engine.docker("info", "--format", "{{.SystemTime}}").strip()
     more = {"METAMCP_LOG_LEVEL": "DEBUG", "METAMCP_LOG_FORMAT": "json", "DOCKER_HOST": engine.host,
-            "GUNICORN_CMD_ARGS": "--access-logfile -"}  # fmt: skip
+            "GUNICORN_CMD_ARGS": "--access-logfile -", "METAMCP_TEST_IMAGE": engine.image}  # fmt: skip
     with echo_server() as echo:
         configured = servers(engine, tmp_path, echo)
         files = {"METAMCP_CONFIG_DIR": str(tmp_path / "config"), "METAMCP_STATE_DIR": str(tmp_path / "var")}

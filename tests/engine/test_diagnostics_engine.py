@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 from diagnosis import checked, failing, skipped
+from registry import registry
 
 from metamcp.config.model import Allowance, Allowlist, GatewayConfig, ImageRule, Limits, ServerSpec
+from metamcp.factory import diagnosing
 from metamcp.runtime.diagnosis.checks.images import NoImageError, ServerImage
 from metamcp.runtime.diagnosis.diagnostics import Check, accessible, report
 from metamcp.runtime.diagnosis.overview import info
+from metamcp.runtime.diagnosis.own_container import own_container
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import INSTANCE, Identity, container_labels, container_name
 
@@ -142,6 +145,41 @@ def test_image_that_nobody_has_fails_with_the_words_of_the_engine(asked: Engine)
     assert found["round-trip"].status == "skip"
 
 
+def test_image_that_its_registry_has_is_fetched_and_another_one_is_not(asked: Engine, engine: Any) -> None:
+    with registry(asked.version().arch) as reference:
+        try:
+            found = run(asked, reference, "image")
+        finally:
+            engine.docker("image", "rm", reference)
+        assert found["image"].status == "pass", found["image"]
+        assert "METAMCP_TEST_IMAGE, fetched now" in found["image"].detail
+        found = run(asked, reference.replace("hello", "other"), "image")
+    assert failing(found) == {"image"}
+    assert "manifest" in found["image"].detail
+
+
+@pytest.mark.parametrize("more", [[], ["--hostname", "gateway"]], ids=["as usual", "with a name of its own"])
+def test_container_of_the_gateway_is_found_by_what_it_sees_of_itself(
+    asked: Engine, engine: Any, tmp_path: Path, more: list[str]
+) -> None:
+    tell = (
+        "import json, socket, sys\nread = lambda name: open('/proc/self/' + name).read()\n"
+        "print(json.dumps([socket.gethostname(), read('mountinfo'), read('cgroup')]), flush=True)\nsys.stdin.read()"
+    )
+    argv = ["docker", "run", "-i", "--rm", "--network", "none", *more, engine.image, "-c", tell]
+    with subprocess.Popen(argv, env=engine.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None and child.stdout is not None
+        name, mounts, cgroup = json.loads(child.stdout.readline())
+        (tmp_path / "mountinfo").write_text(mounts)
+        (tmp_path / "cgroup").write_text(cgroup)
+        found = own_container(asked, lambda: name, tmp_path)
+        child.stdin.close()
+        assert child.wait(30) == 0
+    image = asked.image(engine.image)
+    assert found is not None and image is not None and found["Image"] == image.id
+    assert own_container(asked, lambda: name, tmp_path) is None  # it is gone
+
+
 def test_images_of_servers_are_looked_for_on_the_engine(asked: Engine, engine: Any) -> None:
     here, gone = ServerImage("here", engine.image), ServerImage("gone", "docker.io/library/metamcp-nope:none")
     found = run(asked, "", "images-allowed", "images-present", servers=[here, gone])
@@ -152,6 +190,19 @@ def test_images_of_servers_are_looked_for_on_the_engine(asked: Engine, engine: A
     found = run(asked, "", "images-allowed", "images-present", servers=[here, refused])
     assert failing(found) == {"images-allowed"}
     assert "bad: images[0]" in found["images-allowed"].detail and "explain" in found["images-allowed"].hint
+
+
+def test_image_is_made_of_this_machines_python_where_there_is_none(
+    asked: Engine, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosing, "DEMO_IMAGE", "metamcp-test-made:local")
+    try:
+        found = run(asked, "", "round-trip", choose=lambda seconds: diagnosing.choose(asked, seconds))
+        assert diagnosing.choose(asked, 0.0) == ("metamcp-test-made:local", "of the demo servers")
+    finally:
+        engine.docker("image", "rm", "metamcp-test-made:local")
+    assert found["round-trip"].status == "pass"
+    assert "made of this machine's Python" in found["image"].detail
 
 
 def test_chosen_image_that_cannot_be_made_says_why(asked: Engine) -> None:

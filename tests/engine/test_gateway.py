@@ -35,7 +35,8 @@ def two_servers(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "two": container_server(engine, "good", isolation="shared", idleSeconds=1),
     }
     folder = tmp_path_factory.mktemp("two-servers")
-    with running_gateway(folder, servers, images=[engine.image], workers=2, env=engine.env) as gateway:
+    env = {**engine.env, "METAMCP_TEST_IMAGE": engine.image}
+    with running_gateway(folder, servers, images=[engine.image], workers=2, env=env) as gateway:
         yield gateway
 
 
@@ -211,3 +212,8 @@ def test_diagnostics_answer_for_real(engine: Engine, two_servers: GatewayProcess
     test = two_servers.get("/docker-test/test", timeout=60).json()
     assert {"name", "status", "seconds", "detail", "hint"} == set(test["checks"][0])
     assert test["ok"] is True
+    found = {item["name"]: item for item in test["checks"]}
+    assert {name for name, item in found.items() if item["status"] == "skip"} == {
+        "host-gateway", "proxy-buffering", "proxy-silence", "engine-silence",
+    }  # fmt: skip
+    assert "one: docker.io/library/metamcp-test:local" in found["images-allowed"]["detail"]

@@ -1,10 +1,12 @@
-"""An engine that is not there: what to do about it is told wherever somebody sees that something failed."""
+"""An engine that is not there, or hangs: what to do about it is told wherever somebody sees that something failed."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +65,29 @@ def test_check_config_and_scan_tell_what_to_do(gateway: GatewayProcess) -> None:
     argv = [sys.executable, "-m", "metamcp", "scan", "box"]
     scan = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30)
     assert scan.returncode == 1 and ADVICE in scan.stderr
+
+
+def test_an_engine_that_hangs_holds_up_no_answer_of_the_gateway(tmp_path: Path) -> None:
+    """Everything that the gateway asks it by itself hangs at the same time."""
+    path = tmp_path / "docker.sock"
+    servers = {f"s{number}": SERVERS["box"] for number in range(6)}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(512)  # the kernel completes connections, and nobody reads them
+        env = {"DOCKER_HOST": f"unix://{path}"}
+        with running_gateway(tmp_path, servers, images=["alpine"], env=env, ready=False) as gateway:
+            took = []
+            for _ in range(3):
+                begun = time.monotonic()
+                found = gateway.get("/docker-test/check")
+                took.append(time.monotonic() - begun)
+                assert found.status_code == 503
+                assert "does not answer" in found.json()["hint"] and str(path) in found.json()["hint"]
+            assert min(took) < 3, took  # the machine of a test may be busy
+            begun = time.monotonic()
+            checks = {item["name"]: item for item in gateway.get("/docker-test/test", timeout=60).json()["checks"]}
+            assert time.monotonic() - begun < 30
+            listener.close()  # so that what hangs ends, and the gateway with it
+    assert checks["socket-permissions"]["status"] == "pass" and checks["engine"]["status"] == "fail"
+    assert "does not answer" in checks["engine"]["hint"]
+    assert checks["images-present"]["status"] == "skip"
