@@ -9,7 +9,7 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
 from metamcp.web.operator import ask, document, failure_text
 
-CHECK_SECONDS = 2.8  # the promise is 3 s whatever the engine does
+CHECK_SECONDS = 2.8  # the promise is 3 s whatever the engine does; the supervisor gives up after 2 s
 TEST_SECONDS = 60.0
 INFO_SECONDS = 15.0
 

@@ -51,7 +51,7 @@ def report(checks: Sequence[Check]) -> dict[str, Any]:
 
 
 def accessible(
-    engine_factory: Callable[[EngineAddress | str, float], Engine], address: EngineAddress | str, deadline: float = 2.5
+    engine_factory: Callable[[EngineAddress | str, float], Engine], address: EngineAddress | str, deadline: float = 2.0
 ) -> dict[str, Any]:
     """The body of /docker-test/check, within ``deadline`` seconds whatever the engine does.
 
