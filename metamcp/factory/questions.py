@@ -29,7 +29,6 @@ def answers_of(
     workers: Workers,
 ) -> dict[str, Operator]:
     """By subject. ``judge`` adds what is known of a server's image."""
-    settings, engine = occasion.settings, occasion.engine
 
     def status(reply: Reply, _argument: str) -> None:
         answer(reply, (200, snapshot.status()))
@@ -38,26 +37,30 @@ def answers_of(
         found = snapshot.ready()
         answer(reply, (200 if found["ready"] else 503, found))
 
-    def check() -> Body:
-        found = diagnostics.accessible(Engine, engine.address)
-        return (200 if found["accessible"] else 503, found)
-
-    def test() -> Body:
-        built = themes(occasion)
-        found = diagnostics.report(diagnostics.run_checks(built.steps(), built.engine.time, engine.docker_host))
-        return (200 if found["ok"] else 503, found)
-
-    def info() -> Body:
-        loaded = occasion.loaded()
-        found: dict[str, Any] = overview.info(
-            engine, loaded.config, loaded.allowlist, occasion.identity, settings.runtime, image_of, judge
-        )
-        return (200, found)
-
     return {
         "status": status,
         "ready": ready,
-        "docker-check": Question(reactor, workers, check),
-        "docker-test": Question(reactor, workers, test),
-        "docker-info": Question(reactor, workers, info),
+        "docker-check": Question(reactor, workers, lambda: _check(occasion)),
+        "docker-test": Question(reactor, workers, lambda: _test(occasion)),
+        "docker-info": Question(reactor, workers, lambda: _info(occasion, judge)),
     }
+
+
+def _check(occasion: Occasion) -> Body:
+    found = diagnostics.accessible(Engine, occasion.engine.address)
+    return (200 if found["accessible"] else 503, found)
+
+
+def _test(occasion: Occasion) -> Body:
+    built = themes(occasion)
+    checks = diagnostics.run_checks(built.steps(), built.engine.time, occasion.engine.docker_host)
+    found = diagnostics.report(checks)
+    return (200 if found["ok"] else 503, found)
+
+
+def _info(occasion: Occasion, judge: Callable[[ServerSpec], dict[str, Any]]) -> Body:
+    loaded = occasion.loaded()
+    found: dict[str, Any] = overview.info(
+        occasion.engine, loaded.config, loaded.allowlist, occasion.identity, occasion.settings.runtime, image_of, judge
+    )
+    return (200, found)
