@@ -47,6 +47,17 @@ os.execvp("docker", ["docker", *args])
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def networks_are_as_before(engine: Any) -> Iterator[None]:
+    def known() -> set[str]:
+        return set(engine.docker("network", "ls", "--format", "{{.Name}}").split())
+
+    before = known()
+    yield
+    for name in known() - before:
+        engine.docker("network", "rm", name)
+
+
 @pytest.fixture
 def asked(engine: Any) -> Iterator[Engine]:
     """The client under test; afterwards none of its containers may be left."""
@@ -197,11 +208,10 @@ def test_image_is_made_of_this_machines_python_where_there_is_none(
 ) -> None:
     monkeypatch.setattr(diagnosing, "DEMO_IMAGE", "metamcp-test-made:local")
     try:
-        found = run(asked, "", "round-trip", choose=lambda seconds: diagnosing.choose(asked, seconds))
+        found = run(asked, "", "image", choose=lambda seconds: diagnosing.choose(asked, seconds))
         assert diagnosing.choose(asked, 0.0) == ("metamcp-test-made:local", "of the demo servers")
     finally:
         engine.docker("image", "rm", "metamcp-test-made:local")
-    assert found["round-trip"].status == "pass"
     assert "made of this machine's Python" in found["image"].detail
 
 

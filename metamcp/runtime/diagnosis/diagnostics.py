@@ -22,7 +22,7 @@ from metamcp.runtime.diagnosis.overview import version_json
 from metamcp.runtime.engine import Engine
 from metamcp.telemetry import logs
 
-SECONDS = 30.0
+SECONDS = 40.0
 """For all checks together; a container that was begun is still cleared away after that."""
 
 Status = Literal["pass", "fail", "skip"]

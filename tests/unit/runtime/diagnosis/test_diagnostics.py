@@ -25,6 +25,7 @@ from metamcp.runtime.labels import Identity
 ME = Identity("unit", "now")
 CLI = (sys.executable,)  # has --version, too
 DEADLINE = 1.0
+ANSWERS = 20.0  # where an answer comes
 SLACK = 3.0  # of a busy machine; what is tested would wait for ever
 
 
@@ -88,9 +89,9 @@ def threads_end(name: str) -> None:
             assert not thread.is_alive()
 
 
-def asked(host: str) -> tuple[dict[str, Any], float]:
+def asked(host: str, deadline: float = DEADLINE) -> tuple[dict[str, Any], float]:
     begun = time.monotonic()
-    found = accessible(Engine, host, DEADLINE)
+    found = accessible(Engine, host, deadline)
     return found, time.monotonic() - begun
 
 
@@ -153,14 +154,14 @@ def test_engine_that_trickles_bytes_is_given_up_in_time(listener: socket.socket,
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'"x"', b""])
 def test_other_http_server_is_not_taken_for_an_engine(listener: socket.socket, host: str, body: bytes) -> None:
     with answering(listener, answer(body)):
-        found, _ = asked(host)
+        found, _ = asked(host, ANSWERS)
     assert found["accessible"] is False
     assert "not a Docker engine" in found["hint"]
 
 
 def test_socket_proxy_that_forbids_is_recognised(listener: socket.socket, host: str) -> None:
     with answering(listener, answer(b"Request forbidden by administrative rules.", "403 Forbidden")):
-        found, _ = asked(host)
+        found, _ = asked(host, ANSWERS)
     assert "socket proxy" in found["hint"]
 
 
@@ -174,7 +175,7 @@ def test_unusable_docker_host_is_told_with_a_hint(host: str) -> None:
 def test_engine_that_answers_is_accessible_with_its_version(listener: socket.socket, host: str) -> None:
     body = {"Version": "27.0", "ApiVersion": "1.46", "Os": "linux", "Arch": "arm64"}
     with answering(listener, answer(json.dumps(body).encode())):
-        found, _ = asked(host)
+        found, _ = asked(host, ANSWERS)
     assert found == {
         "accessible": True,
         "engine": {"version": "27.0", "apiVersion": "1.46", "os": "linux", "arch": "arm64"},
