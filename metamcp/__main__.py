@@ -13,7 +13,9 @@ from typing import Any, BinaryIO
 
 import click
 
-from metamcp import __version__, asking, doctor_command, import_command, key_commands, supervision
+from metamcp import (
+    __version__, asking, doctor_command, import_command, key_commands, separation, supervision,
+)  # fmt: skip
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
@@ -32,13 +34,15 @@ from metamcp.upstream.remote.address import shown
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give ``command`` the Settings; print every mistake of the configuration and exit 2."""
+    """Give ``command`` the Settings, as the supervisor's user where root gives it; print every mistake of the
+    configuration and exit 2."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             settings = Settings.from_env(os.environ)
             logs.configure(settings.log_level, settings.log_format)
+            separation.become_supervisor(settings, os.environ)
             command(settings, *args, **kwargs)
         except ConfigInvalid as error:
             click.echo(error.report(), err=True)

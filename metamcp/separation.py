@@ -4,6 +4,9 @@ gunicorn's own ``user`` is not enough: its workers are forks of the master, so t
 and ``/proc/<pid>/environ`` shows what the master was started with. Here the whole of gunicorn is executed anew, as the
 user of the web tier, without groups and with the few variables that it needs; nothing survives that but a channel to
 the keeper (``keeper.py``), which stays root or becomes the user of the supervisor.
+
+As a program (``python -m metamcp.separation COMMAND …``) it does that first and then becomes COMMAND, for an init
+process that must not stay root either: the container image begins with it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import pwd
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socketpair
@@ -66,11 +69,12 @@ def account(user: str, variable: str = WEB_USER) -> pwd.struct_passwd:
     return found
 
 
-def separate(settings: Settings, environ: Mapping[str, str]) -> NoReturn:
-    """Start the keeper (not in split mode), then execute this process anew as the user of the web tier.
+def separate(settings: Settings, environ: Mapping[str, str], command: Sequence[str] = ()) -> NoReturn:
+    """Start the keeper (not in split mode), then execute ``command`` as the user of the web tier; without one, this
+    process anew.
 
-    Only for gunicorn's master, before it has a thread. Raises ConfigInvalid, also when that user could reach what the
-    separation is to keep from it; then the process must end.
+    Only for gunicorn's master or what becomes it, before it has a thread. Raises ConfigInvalid, also when that user
+    could reach what the separation is to keep from it; then the process must end.
     """
     user = account(settings.web_user)
     if os.geteuid() != 0:
@@ -83,8 +87,18 @@ def separate(settings: Settings, environ: Mapping[str, str]) -> NoReturn:
     _become(user)
     if problems := _problems(settings, user.pw_name, engine):
         raise ConfigInvalid(problems)
-    argv = [sys.executable, *sys.orig_argv[1:]]
-    os.execve(sys.executable, argv, web_environment(environ) | {SEPARATED: channel})  # noqa: S606  no shell, our own argv
+    argv = [*command] or [sys.executable, *sys.orig_argv[1:]]
+    os.execvpe(argv[0], argv, web_environment(environ) | {SEPARATED: channel})  # noqa: S606  no shell
+
+
+def become_supervisor(settings: Settings, environ: MutableMapping[str, str]) -> None:
+    """An operator's command that root gives may and sees what the supervisor may and sees, and what it writes is the
+    supervisor's. Nothing to do for any other user, and where the supervisor is root. Raises ConfigInvalid."""
+    if not settings.supervisor_user or os.geteuid() != 0:
+        return
+    environ["HOME"] = account(settings.supervisor_user, SUPERVISOR_USER).pw_dir
+    own = _own(settings, account(settings.web_user), _engine_socket(environ))
+    _become(own.account, own.groups)
 
 
 def web_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -101,21 +115,26 @@ def _supervisors_environ(settings: Settings, environ: Mapping[str, str]) -> Mapp
     return {**environ, "HOME": account(settings.supervisor_user, SUPERVISOR_USER).pw_dir}
 
 
-def _supervisors_own(settings: Settings, web: pwd.struct_passwd, engine: Path | None) -> _Own | None:
-    """None where it stays root. Its groups: those that root has here (``group_add`` of Compose), the one of the
-    engine's socket, and the web tier's, to which it gives the link. Raises ConfigInvalid."""
-    if not settings.supervisor_user:
-        return None
+def _own(settings: Settings, web: pwd.struct_passwd, engine: Path | None) -> _Own:
+    """The supervisor's groups: those that root has here (``group_add`` of Compose), the one of the engine's socket, and
+    the web tier's, to which it gives the link. Raises ConfigInvalid."""
     found = account(settings.supervisor_user, SUPERVISOR_USER)
     if found.pw_uid == web.pw_uid:
         raise _wrong("must be another user than the web tier's", SUPERVISOR_USER)
     groups = {*os.getgroups(), *os.getgrouplist(found.pw_name, found.pw_gid), web.pw_gid, _socket_group(engine)}
-    own = _Own(found, tuple(sorted(groups - {0})))
+    return _Own(found, tuple(sorted(groups - {0})))
+
+
+def _supervisors_own(settings: Settings, web: pwd.struct_passwd, engine: Path | None) -> _Own | None:
+    """None where it stays root. Raises ConfigInvalid, also for what that user could not use."""
+    if not settings.supervisor_user:
+        return None
+    own = _own(settings, web, engine)
     if problems := _supervisors_problems(settings, own):
         raise ConfigInvalid(problems)
     if not settings.state_dir.exists():
         settings.state_dir.mkdir(mode=0o700, parents=True)
-        os.chown(settings.state_dir, found.pw_uid, found.pw_gid)
+        os.chown(settings.state_dir, own.account.pw_uid, own.account.pw_gid)
     return own
 
 
@@ -162,10 +181,10 @@ def _start_keeper(environ: Mapping[str, str], own: _Own | None) -> int:
     return ours.detach()
 
 
-def _become(user: pwd.struct_passwd) -> None:
-    """No group of root's stays, and no program with the setuid bit can undo it."""
+def _become(user: pwd.struct_passwd, groups: Sequence[int] = ()) -> None:
+    """No group of root's stays but ``groups``, and no program with the setuid bit can undo it."""
     try:
-        os.setgroups([])
+        os.setgroups(groups)
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     except PermissionError:
@@ -202,3 +221,26 @@ def _writable(user: str, path: Path) -> str:
 
 def _wrong(text: str, variable: str = WEB_USER) -> ConfigInvalid:
     return ConfigInvalid([(variable, text)])
+
+
+def main() -> NoReturn:
+    """``python -m metamcp.separation COMMAND …``. Exit status 2 with every mistake of the configuration, 127 when there
+    is no such command."""
+    command = sys.argv[1:]
+    if not command:
+        sys.exit("usage: python -m metamcp.separation COMMAND …")
+    try:
+        settings = Settings.from_env(os.environ)
+        if needed(settings, os.environ):
+            separate(settings, os.environ, command)
+        os.execvp(command[0], command)  # noqa: S606  no shell
+    except ConfigInvalid as error:
+        sys.stderr.write(error.report() + "\n")
+        sys.exit(error.exit_status)
+    except OSError as error:
+        sys.stderr.write(f"{command[0]}: {error.strerror}\n")
+        sys.exit(127)
+
+
+if __name__ == "__main__":
+    main()

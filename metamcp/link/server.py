@@ -19,6 +19,8 @@ _CHUNK = 65536
 _OUT_LIMIT = 256 * 1024 * 1024
 """Bytes that may wait for one web worker. It reads at once whatever its clients do, so it is dead or stuck."""
 
+_ENDED = "the web worker ended it"
+
 _log = logs.get("link.server")
 
 
@@ -57,11 +59,11 @@ class LinkServer:
             connection, _ = self._socket.accept()
             connection.setblocking(False)
             self._workers.add(_Worker(self._reactor, connection, self._open, self._workers.discard))
-            _log.info("link-opened", extra=logs.fields(workers=len(self._workers)))
 
 
 class _Worker:
-    """One connection: one web worker."""
+    """One connection: one web worker. Who only looks whether somebody listens, as a health check does, says nothing,
+    and the log says nothing of it."""
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class _Worker:
         self._frames = FrameReader()
         self._out = Outflow(reactor, self._fd, _OUT_LIMIT, self.close)
         self._replies: dict[int, Reply] = {}
-        self._closed = False
+        self._spoke = self._closed = False
         reactor.watch_read(self._fd, self._readable)
 
     def close(self, reason: str) -> None:
@@ -93,7 +95,8 @@ class _Worker:
         for reply in replies:
             reply.close()
         self._on_closed(self)
-        _log.info("link-closed", extra=logs.fields(reason=reason, exchanges=len(replies)))
+        if self._spoke or reason != _ENDED:
+            _log.info("link-closed", extra=logs.fields(reason=reason, exchanges=len(replies)))
 
     def _readable(self) -> None:
         try:
@@ -105,7 +108,10 @@ class _Worker:
             self.close(str(error))
             return
         if not chunk:
-            self.close("the web worker ended it")
+            self.close(_ENDED)
+        if frames and not self._spoke:
+            self._spoke = True
+            _log.info("link-opened")
         for frame in frames:
             self._on_frame(frame)
 

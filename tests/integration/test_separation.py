@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -283,6 +284,74 @@ def test_split_services_meet_at_a_socket_for_one_group(folder: Path) -> None:
     finally:
         supervisor.terminate()
         assert supervisor.wait(15) == 0
+
+
+LOOK = """
+import json, os
+users = os.getresuid(), os.getresgid(), os.getgroups()
+print(json.dumps([*users, sorted(os.environ), open('/proc/self/status').read()]))
+"""
+"""What became of this process, as a program."""
+
+
+def launched(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """As the container image begins: the separation, and then any command."""
+    python, own = python_for_everybody()
+    argv = [python, "-m", "metamcp.separation", *command]
+    return subprocess.run(argv, cwd=ROOT, env={**os.environ, **own, **env}, capture_output=True, text=True, timeout=30)
+
+
+def test_any_command_can_be_begun_as_the_web_tiers_user(folder: Path) -> None:
+    python, _ = python_for_everybody()
+    write_config(folder, {})
+    closed_config(folder)
+    for path in (folder / "config").iterdir():
+        path.chmod(0o600)
+    env = {"METAMCP_CONFIG_DIR": str(folder / "config"), "METAMCP_STATE_DIR": str(folder / "var"),
+           "METAMCP_WEB_USER": "nobody", "GIT_TOKEN": SECRET,
+           "DOCKER_HOST": f"unix://{folder}/docker.sock"}  # fmt: skip
+    done = launched(python, "-c", LOOK, **env)
+    assert done.returncode == 0, done.stderr
+    users, groups, more_groups, names, status = json.loads(done.stdout)
+    assert (users, groups, more_groups) == ([NOBODY.pw_uid] * 3, [NOBODY.pw_gid] * 3, [])
+    assert re.search(r"NoNewPrivs:\s*1", status) and re.search(r"CapPrm:\s*0{16}\n", status)
+    assert "METAMCP_SEPARATED" in names and not {"GIT_TOKEN", "DOCKER_HOST"} & set(names)
+
+
+def test_without_a_user_the_command_is_begun_as_it_is(folder: Path) -> None:
+    python, _ = python_for_everybody()
+    done = launched(python, "-c", LOOK, METAMCP_WEB_USER="", GIT_TOKEN=SECRET)
+    users, _, _, names, _ = json.loads(done.stdout)
+    assert users == [0] * 3 and "GIT_TOKEN" in names and "METAMCP_SEPARATED" not in names
+
+
+def test_command_that_is_not_there_or_none_ends_it_with_its_name(folder: Path) -> None:
+    done = launched("/nonexistent/program", METAMCP_WEB_USER="")
+    assert done.returncode == 127 and "/nonexistent/program: No such file" in done.stderr
+    assert "usage" in launched().stderr
+    done = launched("true", METAMCP_WEB_USER="nobody-at-all")
+    assert done.returncode == 2 and "no such user" in done.stderr
+
+
+def test_command_that_root_gives_may_what_the_supervisor_may_and_no_more(folder: Path) -> None:
+    write_config(folder, {})
+    closed_config(folder)
+    for path in (folder / "config").iterdir():
+        path.chmod(0o600)
+    python, own = python_for_everybody()
+    own |= {"METAMCP_CONFIG_DIR": str(folder / "config"), "METAMCP_STATE_DIR": str(folder / "var")}
+    users = {"METAMCP_WEB_USER": "nobody", "METAMCP_SUPERVISOR_USER": OWN.pw_name}
+
+    def check(**more: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, **own, **more}
+        argv = [python, "-m", "metamcp", "check-config"]
+        return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30)
+
+    assert check().returncode == 0
+    assert (done := check(**users)).returncode == 2, done.stdout
+    assert "Permission denied" in done.stderr
+    opened_to(OWN.pw_gid, folder)
+    assert check(**users).returncode == 0
 
 
 def refused(folder: Path, **env: str) -> str:

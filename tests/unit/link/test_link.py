@@ -207,6 +207,26 @@ def test_worker_that_goes_away_has_its_exchanges_closed(path: Path) -> None:
     behind.close()
 
 
+def test_who_only_looks_whether_somebody_listens_is_no_news(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "metamcp.link.server")
+    behind = Behind(path)
+    with socket.socket(socket.AF_UNIX) as looking:
+        looking.connect(str(path))
+        looking.shutdown(socket.SHUT_WR)
+        assert looking.recv(1) == b"", "the server is done with it"
+    assert caplog.messages == []
+    worker = LinkClient(path)
+    worker.start()
+    assert worker.wait_connected(BOUND)
+    assert worker.exchange(post(b"{}")).next(BOUND) is not None
+    assert caplog.messages == ["link-opened"]
+    worker.close()
+    behind.close()
+    assert "link-closed" in caplog.messages
+
+
 def test_socket_is_for_its_owner_alone(behind: Behind) -> None:
     assert behind.path.stat().st_mode & 0o777 == 0o600
 
