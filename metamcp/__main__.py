@@ -14,7 +14,13 @@ from typing import Any, BinaryIO
 import click
 
 from metamcp import (
-    __version__, asking, doctor_command, import_command, key_commands, separation, supervision,
+    __version__,
+    asking,
+    doctor_command,
+    import_command,
+    key_commands,
+    separation,
+    supervision,
 )  # fmt: skip
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
