@@ -38,6 +38,7 @@ class KeyFile:
         self._path = path
         self._lock = threading.Lock()  # one reading for all who wait for it
         self._read_stamp: _Stamp | None = None  # of what was read last; None: there was nothing
+        self._seen = False
         self._keys = Keys()
         self._problem = ""
 
@@ -46,7 +47,10 @@ class KeyFile:
         with self._lock:
             try:
                 found = _stat(self._path)
-                if found != self._read_stamp:
+                self._seen = self._seen or found is not None
+                if not self._seen:  # it could not be looked for before, and is not there
+                    self._read_stamp, self._problem = None, ""
+                elif found != self._read_stamp:
                     self._read(found)
             except OSError as failed:
                 self._read_stamp = _UNREAD

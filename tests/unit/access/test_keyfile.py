@@ -153,3 +153,14 @@ def test_threads_share_one_reader(path: Path) -> None:
     for thread in threads:
         thread.join(10)
     assert found == [["a"]] * 800
+
+
+def test_folder_that_was_closed_at_first_and_has_no_file_means_no_keys(tmp_path: Path) -> None:
+    """As a web worker sees it that looks before the supervisor has opened the folder to it."""
+    file = KeyFile(keyfile.path_in(tmp_path))
+    file_in_its_way = keyfile.path_in(tmp_path).parent
+    file_in_its_way.write_text("")
+    with pytest.raises(KeysUnusable):
+        file.keys()
+    file_in_its_way.unlink()
+    assert not file.keys().configured
