@@ -17,8 +17,13 @@ from metamcp.runtime.facts import ContainerFacts
 from metamcp.runtime.labels import INSTANCE
 
 
+@pytest.fixture(autouse=True)
+def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no")
+
+
 def settings(folder: Path) -> Settings:
-    return Settings(config_dir=folder, state_dir=folder, link=folder / "link.sock", docker_host=f"unix://{folder}/no")
+    return Settings(config_dir=folder, state_dir=folder, link=folder / "link.sock")
 
 
 @pytest.mark.parametrize(

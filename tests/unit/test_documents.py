@@ -25,6 +25,7 @@ EVERYTHING = "\n".join([*DOCUMENTS.values(), README])
 CODE = re.compile(r"(?s)```.*?```|`[^`\n]+`|(?m:^ {4,}\S.*$)")
 """Where a document writes something to be typed or read literally."""
 
+COMPOSE = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docker-compose*.yml"))
 SOURCES = [*sorted((ROOT / "metamcp").rglob("*.py")), ROOT / "config/gunicorn.conf.py"]
 LITERAL = "\n".join(found[0] for found in CODE.finditer(EVERYTHING))
 
@@ -85,10 +86,17 @@ def constants(path: Path) -> Iterator[str]:
 
 
 def read_variables() -> set[str]:
-    """Those that a tuple names, and every text of the code that is the name of a variable of ours."""
+    """Those that a tuple names, every text of the code that is the name of a variable of ours, and what the files of
+    Compose and the test script ask for."""
     named = {*VARIABLES, *environment.BASICS, *environment.FOR_DOCKER, *environment.FOR_SSH, *screen.PASSED_ON}
     named |= {separation.SEPARATED, keeper.PARENT_VARIABLE, *separation.VARIABLES}
-    return named | {text for path in SOURCES for text in constants(path) if VARIABLE.fullmatch(text)}
+    named |= set(re.findall(r"\$\{(\w+)", COMPOSE))
+    return named | {
+        text
+        for path in [*SOURCES, *(ROOT / "deploy").glob("*.py")]
+        for text in constants(path)
+        if VARIABLE.fullmatch(text)
+    }
 
 
 def test_every_variable_that_is_read_is_documented() -> None:

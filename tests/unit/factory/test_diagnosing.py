@@ -9,6 +9,7 @@ import pytest
 
 from metamcp.access import keyfile, probing
 from metamcp.access.keys import Record, hash_of, mint
+from metamcp.config.engine_address import EngineAddress
 from metamcp.config.loader import Loaded, load
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
@@ -30,6 +31,7 @@ from metamcp.runtime.diagnosis.outcomes import CheckFailedError
 from metamcp.runtime.labels import Identity
 
 ME = Identity("unit", "now")
+HERE = EngineAddress("unix:///nowhere.sock", "of the test")
 SERVERS = """{"mcpServers": {
   "good": {"command": "docker", "args": ["run", "-i", "alpine"]},
   "bad": {"command": "docker", "args": ["run", "-i", "evil:1"]},
@@ -50,7 +52,7 @@ def occasion(folder: Path, servers: str = SERVERS, allowlist: str = '{"images": 
         return load(folder)
 
     return Occasion(
-        settings, given.pop("engine", None), ME, lambda: core.build_resolver(settings, loaded(), ME), loaded,
+        settings, given.pop("engine", None), ME, lambda: core.build_resolver(settings, HERE, loaded(), ME), loaded,
         lambda: Household(0, ()), Cuts(), **given,
     )  # fmt: skip
 
@@ -135,7 +137,7 @@ def test_the_image_of_the_demo_servers_is_taken_where_it_is() -> None:
 
 
 def test_checks_can_be_chosen_with_what_they_need(tmp_path: Path) -> None:
-    steps = themes(occasion(tmp_path)).steps()
+    steps = themes(occasion(tmp_path, engine=Engine())).steps()
     assert [step.name for step in only(steps, ["removed"])] == [
         "socket", "socket-permissions", "engine", "docker-cli", "image", "round-trip", "removed",
     ]  # fmt: skip
@@ -146,6 +148,6 @@ def test_checks_can_be_chosen_with_what_they_need(tmp_path: Path) -> None:
 
 def test_each_check_has_a_name_of_its_own_and_comes_after_what_it_needs(tmp_path: Path) -> None:
     seen: list[str] = []
-    for step in themes(occasion(tmp_path)).steps():
+    for step in themes(occasion(tmp_path, engine=Engine())).steps():
         assert set(step.needs) <= set(seen) and step.name not in seen
         seen.append(step.name)
