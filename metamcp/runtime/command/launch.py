@@ -40,7 +40,8 @@ class Confinement:
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
     """``image`` and ``container_name`` are "" for a plain process. ``secret_values`` are for ``masked`` only.
-    ``memory`` is the limit in bytes, 0 where there is none, and ``memory_key`` what sets it."""
+    ``memory`` is the limit in bytes, 0 where there is none, and ``memory_key`` what sets it. ``run`` is what ``argv``
+    says, None for a plain process; what it names by ``--env NAME`` has its value in ``env``."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
@@ -51,6 +52,7 @@ class LaunchPlan:
     memory: int = 0
     memory_key: str = "limits.memory"
     confinement: Confinement | None = None
+    run: DockerRun | None = None
 
     def __repr__(self) -> str:
         """Safe to log: neither the environment nor a secret on argv shows."""
@@ -88,7 +90,7 @@ def plan(
     memory_key = "--memory in the args" if memory < spec.limits.memory else "limits.memory"
     return LaunchPlan(
         tuple(emit(run)), {**engine_env, **hidden}, run.image, container_name, dict(labels), secrets, memory,
-        memory_key, _confinement(run, rule, memory),
+        memory_key, _confinement(run, rule, memory), run,
     )  # fmt: skip
 
 

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import http.server
 import os
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from fake_engine import fake_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -282,59 +281,11 @@ def test_hidden_flags_of_the_table_exist(cli: str) -> None:
         assert spelled[2:].partition("=")[0] in RUN.longs
 
 
-class _FakeEngine(http.server.ThreadingHTTPServer):
-    """Answers a ping and refuses every creation, after it has kept the request."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.created: list[tuple[str, bytes]] = []
-
-
-class _Answers(http.server.BaseHTTPRequestHandler):
-    server: _FakeEngine
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self) -> None:
-        self._answer(200, b"")
-
-    def do_GET(self) -> None:
-        self._answer(200, b"OK")
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.created.append((self.path, body))
-        self._answer(400, b'{"message": "kept"}')
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Api-Version", "1.41")
-        self.send_header("Ostype", "linux")
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def created_by(cli: str) -> Iterator[Callable[[list[str]], list[tuple[str, bytes]]]]:
     """Runs the real CLI against the fake engine and gives the requests to create a container."""
-    engine = _FakeEngine()
-    thread = threading.Thread(target=engine.serve_forever)
-    thread.start()
-    env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "DOCKER_HOST": f"tcp://127.0.0.1:{engine.server_port}"}
-
-    def created(args: list[str]) -> list[tuple[str, bytes]]:
-        engine.created.clear()
-        _run([cli, *args], env)
-        return list(engine.created)
-
-    yield created
-    engine.shutdown()
-    thread.join(10)
-    engine.server_close()
+    with fake_engine() as engine:
+        yield lambda args: engine.asked_by([cli, *args])
 
 
 @pytest.mark.parametrize(
