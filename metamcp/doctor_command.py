@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 import click
 
+from metamcp.concurrency.tasks import Job
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.settings import Settings
 from metamcp.factory import core
 from metamcp.factory.diagnosing import Occasion, credentials, themes
+from metamcp.factory.runtimes import build_means
 from metamcp.gateway.interface import Ask, Is
 from metamcp.link.client import LinkClient
 from metamcp.runtime.cuts import Cuts
@@ -45,9 +47,10 @@ def run(settings: Settings, url: str, silence: float, names: Sequence[str], as_j
 
 def _checks(settings: Settings, engine: Engine, url: str, silence: float, names: Sequence[str]) -> list[Check]:
     identity = Identity(f"doctor-{os.getpid()}", "doctor")  # of its own: a running gateway would remove its containers
+    means = build_means(settings, engine, _at_once)
     occasion = Occasion(
-        settings, engine, identity,
-        lambda: core.build_resolver(settings, engine.address, load(settings.config_dir), identity),
+        settings, engine, means, identity,
+        lambda: core.build_resolver(settings, engine.address, load(settings.config_dir), identity, means.dialect),
         lambda: load(settings.config_dir), lambda: _household(settings, engine), Cuts(), url, silence,
         lambda: credentials(settings.state_dir),
     )  # fmt: skip
@@ -57,6 +60,11 @@ def _checks(settings: Settings, engine: Engine, url: str, silence: float, names:
         raise click.BadParameter(f"there is no check {unknown}", param_hint="--only") from None
     waiting = 2 * (silence + _MORE_SECONDS) if silence else 0.0
     return run_checks(steps, Deadline(time.monotonic, time.monotonic() + SECONDS + waiting), engine.docker_host)
+
+
+def _at_once(job: Job) -> bool:
+    job()
+    return True
 
 
 def _print(checks: Sequence[Check], as_json: bool) -> None:

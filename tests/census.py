@@ -58,7 +58,7 @@ def at_rest(engine: Engine, gateway: GatewayProcess, seconds: float) -> Census:
 
 def memory(gateway: GatewayProcess) -> dict[str, float]:
     """MiB by role. Proportional: pages that processes share, as forked workers do, count once over all."""
-    return dict(_summed((role, _proportional(pid)) for role, pid in roles(gateway)))
+    return dict(_summed((role, proportional(pid)) for role, pid in roles(gateway)))
 
 
 def roles(gateway: GatewayProcess) -> list[tuple[str, int]]:
@@ -86,7 +86,8 @@ def _entries(pid: int, kind: str) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/{kind}").iterdir())
 
 
-def _proportional(pid: int) -> float:
+def proportional(pid: int) -> float:
+    """MiB."""
     line = next(line for line in _text(Path(f"/proc/{pid}/smaps_rollup")).splitlines() if line.startswith("Pss:"))
     return int(line.split()[1]) / 1024
 

@@ -17,7 +17,7 @@ from metamcp.runtime.diagnosis.checks.networks import NetworkChecks
 from metamcp.runtime.diagnosis.checks.proxies import Address, ProxyChecks
 from metamcp.runtime.diagnosis.diagnostics import Check, Themes, only, run_checks
 from metamcp.runtime.diagnosis.outcomes import Deadline
-from metamcp.runtime.diagnosis.probe import PROGRAM
+from metamcp.runtime.diagnosis.probe import PROGRAM, Means
 from metamcp.runtime.diagnosis.reachability import Listening
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
@@ -35,6 +35,7 @@ def themes(
     identity: Identity,
     image: str = "",
     *,
+    means: Means | None = None,
     cli: Sequence[str] = ("docker",),
     seconds: float = 100.0,  # the machine of a test may be busy
     argv: Sequence[str] = PROGRAM,
@@ -52,7 +53,7 @@ def themes(
 ) -> Themes:
     deadline = Deadline(time.monotonic, time.monotonic() + seconds)
     host = engine.docker_host
-    bench = Bench(engine, cli, identity, deadline, limits or Limits(), argv)
+    bench = Bench(engine, means or Means(cli=cli), identity, deadline, limits or Limits(), argv)
     return Themes(
         EngineChecks(engine, host, deadline, connect),
         ImageChecks(bench, image, choose, lambda: servers),

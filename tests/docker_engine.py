@@ -45,13 +45,14 @@ class Engine:
     host: str
     env: Mapping[str, str]
     image: str = TAG
+    program: str = "docker"
 
     def docker(self, *args: str, timeout: float = 30) -> str:
         """The standard output of ``docker ARGS``, stripped. Raises AssertionError with its standard error."""
         done = subprocess.run(
-            ["docker", *args], env=self.env, capture_output=True, text=True, timeout=timeout, check=False
+            [self.program, *args], env=self.env, capture_output=True, text=True, timeout=timeout, check=False
         )
-        assert done.returncode == 0, f"docker {' '.join(args)}: {done.returncode}, {done.stderr.strip()}"
+        assert done.returncode == 0, f"{self.program} {' '.join(args)}: {done.returncode}, {done.stderr.strip()}"
         return done.stdout.strip()
 
     def containers(self, label: str | None = None) -> list[str]:
@@ -185,7 +186,7 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self.stop(signal.SIGKILL)
         _end_containerd(self.folder / "exec/containerd/containerd.pid")
-        _unmount_below(self.folder)
+        unmount_below(self.folder)
         shutil.rmtree(self.folder)
 
     def _argv(self) -> list[str]:
@@ -221,7 +222,7 @@ def _is_containerd(pid: int) -> bool:
     return False
 
 
-def _unmount_below(folder: Path) -> None:
+def unmount_below(folder: Path) -> None:
     """dockerd mounts its data on itself, and a killed one leaves that."""
     mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for path in reversed([path for path in mounted if path.startswith(f"{folder}/")]):
@@ -248,6 +249,6 @@ def report(engine: Engine, containers: list[str]) -> str:
 def _output(engine: Engine, command: list[str]) -> str:
     # Not Engine.docker: a container may go in between, and logs come on standard error as well.
     done = subprocess.run(
-        ["docker", *command], env=engine.env, capture_output=True, text=True, timeout=30, check=False
+        [engine.program, *command], env=engine.env, capture_output=True, text=True, timeout=30, check=False
     )
     return done.stdout + done.stderr

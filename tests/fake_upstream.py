@@ -80,6 +80,7 @@ class FakeChild:
         self.plan = None
         self.is_container = False
         self.pid: int | None = 1
+        self.runs = True
         self.exit: Exit | None = None
         self.queued = False
         self.error: MetaMCPError | None = None

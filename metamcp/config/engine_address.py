@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from metamcp.config.engine_sockets import NPIPE, Files, ThisMachine, candidates
+from metamcp.config.engine_sockets import NPIPE, PODMAN, Files, ThisMachine, candidates
 from metamcp.errors import ConfigInvalid
 
 ENGINE_VARIABLES = (
@@ -102,13 +102,15 @@ def locate(environ: Mapping[str, str], files: Files | None = None, platform: str
     files = files or ThisMachine()
     if host := _value(environ, "DOCKER_HOST"):
         return _of_host(host, "DOCKER_HOST is set", environ, files)
+    if _value(environ, "METAMCP_RUNTIME") == "podman":
+        return _of_socket(environ, files, platform, PODMAN)
     context, path, because = _chosen_context(environ, files)
     if context != DEFAULT_CONTEXT:
         return _of_context(context, path, because, environ, files)
     if _tls_switch(environ):
         because = f"{_tls_switch(environ)} is set and DOCKER_HOST is not"
         return _of_host("tcp://localhost", because, environ, files)
-    return _of_socket(environ, files, platform)
+    return _of_socket(environ, files, platform, "")
 
 
 def address_problem(text: str) -> str | None:
@@ -233,10 +235,12 @@ def _json(path: str, files: Files) -> Any:
 # --- sockets -----------------------------------------------------------------------------------------------
 
 
-def _of_socket(environ: Mapping[str, str], files: Files, platform: str) -> EngineAddress:
+def _of_socket(environ: Mapping[str, str], files: Files, platform: str, product: str) -> EngineAddress:
+    """``product``: only the sockets of that one; "" for all."""
     if platform == "win32":
         return EngineAddress(NPIPE, "nothing is set: the pipe of Docker on Windows")
     known = candidates(platform, environ, _value(environ, "HOME") or files.home(), files.names)
+    known = [(path, whose) for path, whose in known if product in whose]
     for path, whose in known:
         if files.is_socket(path):
             return EngineAddress(f"unix://{path}", f"nothing is set, and this socket of {whose} is there")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 NPIPE = "npipe:////./pipe/docker_engine"
+PODMAN = "Podman"
 MOST_BYTES = 4 * 1024 * 1024
 
 Names = Callable[[str], list[str]]
@@ -76,11 +77,11 @@ def candidates(platform: str, environ: Mapping[str, str], home: str, names: Name
     ]
     first = ("/var/run/docker.sock", "Docker")
     if platform == "darwin":
-        return [first, *of_home, (f"{home}/.local/share/containers/podman/machine/podman.sock", "Podman")]
+        return [first, *of_home, (f"{home}/.local/share/containers/podman/machine/podman.sock", PODMAN)]
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     rootless = [(f"{runtime}/docker.sock", "rootless Docker")] if runtime else []
-    podman = [(f"{runtime}/podman/podman.sock", "rootless Podman")] if runtime else []
-    return [first, *rootless, *of_home, *podman, ("/run/podman/podman.sock", "Podman")]
+    podman = [(f"{runtime}/podman/podman.sock", f"rootless {PODMAN}")] if runtime else []
+    return [first, *rootless, *of_home, *podman, ("/run/podman/podman.sock", PODMAN)]
 
 
 def _colima(environ: Mapping[str, str], home: str, names: Names) -> list[tuple[str, str]]:

@@ -29,6 +29,7 @@ from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
 from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
+from metamcp.factory.runtimes import build_dialect, build_means, tells_memory
 from metamcp.gateway.admission import Admission
 from metamcp.gateway.audit import Audit, Write, start_refused
 from metamcp.gateway.catalog import Catalog, Sources
@@ -42,9 +43,11 @@ from metamcp.gateway.router import Operator, Router
 from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.child import Grace
+from metamcp.runtime.command.dialect import Dialect
 from metamcp.runtime.command.effective import Resolver, image_of
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.cuts import Cuts
+from metamcp.runtime.diagnosis.probe import Means
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.image_ids import RECHECK_SECONDS, ImageIds
 from metamcp.runtime.inquest import Inquest
@@ -100,6 +103,7 @@ class Core:
     questions: Workers
     engine: Engine
     programs: Programs
+    means: Means
     watch: Watch
     audience: Audience
     admission: Admission
@@ -121,6 +125,7 @@ class Core:
         """After ``stop`` is done: threads and descriptors."""
         self.watch.close(_CLOSE_SECONDS)
         self.programs.close()
+        self.means.runtime.close()
         for workers in (
             self.readers, self.issuers, self.questions, self.starters, self.chores, self.screeners,
         ):  # fmt: skip
@@ -131,7 +136,9 @@ class Core:
         os.close(self.lock)
 
 
-def build_resolver(settings: Settings, address: EngineAddress, loaded: Loaded, identity: Identity) -> Resolver:
+def build_resolver(
+    settings: Settings, address: EngineAddress, loaded: Loaded, identity: Identity, dialect: Dialect | None = None
+) -> Resolver:
     return Resolver(
         allowlist=loaded.allowlist,
         environ=os.environ,
@@ -139,6 +146,7 @@ def build_resolver(settings: Settings, address: EngineAddress, loaded: Loaded, i
         engine=address,
         host_gateway=settings.transform_localhost,
         unique=lambda: secrets.token_hex(4),
+        dialect=dialect or build_dialect(settings, address),
     )
 
 
@@ -162,10 +170,11 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     reactor = Reactor()
     starters, chores, readers = Workers("starter", STARTERS), Workers("chore", _CHORES), Workers("reader", 1)
     screeners, issuers, questions = Workers("screener", 1), Workers("issuer", _ISSUERS), Workers("question", QUESTIONS)
+    means = build_means(settings, engine, chores.submit)
 
     def resolver() -> Resolver:
         """Of the configuration in force."""
-        return build_resolver(settings, engine.address, live.loaded, identity)
+        return build_resolver(settings, engine.address, live.loaded, identity, means.dialect)
 
     audit_log = _audit_log(settings)
     ledger = Ledger(settings.state_dir)
@@ -176,9 +185,9 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         return _screened(screeners, lambda server: prepare(resolver(), live, image_admission, server), tell)
 
     launch = _launcher(resolver, engine, image_admission, audit_log.write)
-    teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping)
+    teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping, tells_memory(settings))
     supervisor = Supervisor(
-        reactor, starters, launch, teardown, inquest, grace or Grace(),
+        reactor, starters, launch, means.runtime, teardown, inquest, grace or Grace(),
         lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote), STARTERS,
         Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
@@ -206,13 +215,12 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
         image_of, ledger.record, container_memory, _wall,
     )  # fmt: skip
-    judge = judging(resolver, engine, image_admission)
     cuts = Cuts()
     occasion = Occasion(
-        settings, engine, identity, resolver, lambda: live.loaded, lambda: household(engine, identity), cuts,
+        settings, engine, means, identity, resolver, lambda: live.loaded, lambda: household(engine, identity), cuts,
         credentials=lambda: credentials(settings.state_dir),
     )  # fmt: skip
-    operators = answers_of(occasion, snapshot, judge, reactor, questions)
+    operators = answers_of(occasion, snapshot, judging(resolver, engine, image_admission), reactor, questions)
     audit = Audit(audit_log.write, reactor.clock)
 
     def reset(server: str) -> Body:
@@ -242,7 +250,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     watch = Watch(engine, reactor, identity.instance, audience, cuts)
     core = Core(
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
-        screeners, issuers, questions, engine, programs, watch, audience, admission, audit_log, lock,
+        screeners, issuers, questions, engine, programs, means, watch, audience, admission, audit_log, lock,
     )  # fmt: skip
     _schedule(core, registry)
     return core
@@ -275,7 +283,6 @@ def _warn_of_no_effect(settings: Settings, loaded: Loaded) -> None:
     if dry:
         _log.warning("dry-run", extra=logs.fields(images=", ".join(dry), text="images are not refused, only told"))
     unused = [f"{spec.name}.warm" for spec in loaded.config.servers.values() if spec.warm and spec.url]
-    unused += ["METAMCP_RUNTIME"] if settings.runtime != "docker-cli" else []
     if unused:
         _log.warning("not-in-effect", extra=logs.fields(settings=", ".join(unused)))
 

@@ -30,6 +30,7 @@ from metamcp.runtime.diagnosis.checks.proxies import Address, ProxyChecks
 from metamcp.runtime.diagnosis.diagnostics import SECONDS, Themes
 from metamcp.runtime.diagnosis.outcomes import CheckFailedError, Deadline
 from metamcp.runtime.diagnosis.own_container import own_container
+from metamcp.runtime.diagnosis.probe import Means
 from metamcp.runtime.diagnosis.reachability import Listening
 from metamcp.runtime.diagnosis.stream_client import SUFFIX
 from metamcp.runtime.engine import Engine
@@ -49,6 +50,7 @@ class Occasion:
 
     settings: Settings
     engine: Engine
+    means: Means
     identity: Identity
     resolver: Callable[[], Resolver]
     loaded: Callable[[], Loaded]
@@ -63,8 +65,7 @@ def themes(occasion: Occasion, clock: Callable[[], float] = time.monotonic) -> T
     """All checks; their time begins now."""
     settings, engine = occasion.settings, occasion.engine
     deadline = Deadline(clock, clock() + SECONDS)
-    cli = ("podman",) if settings.runtime == "podman" else ("docker",)
-    bench = Bench(engine, cli, occasion.identity, deadline)
+    bench = Bench(engine, occasion.means, occasion.identity, deadline)
     return Themes(
         EngineChecks(engine, engine.docker_host, deadline),
         ImageChecks(bench, settings.test_image, lambda seconds: choose(engine, seconds), lambda: images_of(occasion)),

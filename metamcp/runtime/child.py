@@ -1,15 +1,13 @@
-"""One OS process and, for a container, the container behind it. Born once, dies once; knows bytes and exits.
+"""One server that runs, as a process or in a container. Born once, dies once; knows bytes and exits.
 
 The stop ladder: end of input -> grace -> SIGTERM -> grace -> the container is removed by force and the process
-killed. A ``docker run`` child forwards SIGTERM to the container, whose init (``--init``) passes it on; a server
-that ignores both is ended by the engine (``Teardown``).
+killed. A container that ignores both is ended by the engine (``Teardown``). What carries the bytes is a ``Process``
+(``process.interface``).
 """
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,19 +16,16 @@ from metamcp.concurrency.outflow import Outflow
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.errors import MetaMCPError
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.process.interface import Hears, NotStarted, Process
 from metamcp.runtime.states import ChildState, may_follow
 from metamcp.telemetry import logs
 
 STDIN_LIMIT = 64 * 1024 * 1024
 """Bytes that may wait for a server that does not read its input, before the child is given up."""
 
-_CHUNK = 65536  # the capacity of a pipe; a larger buffer would only be allocated in vain
-_READS_PER_TURN = 16  # 1 MiB: one loud child must not starve the others
 _STDERR_LINES, _STDERR_BYTES = 50, 16 * 1024
 _STDERR_LINE = 2000  # characters of one line that are kept
-ENGINE_REFUSED = (125, 126, 127)
-"""Exit codes of ``docker run`` that are the engine's own: the container, or its command, could not be started."""
-
+_SHORT_ID = 12
 _KILLED = 128 + signal.SIGKILL
 _CLI_CHATTER = ("Run 'docker", "See 'docker", "Run 'podman", "See 'podman")
 """What the CLI says after every error of its own, and after the line that tells what is wrong."""
@@ -126,11 +121,11 @@ class Child:
         self.on_change: Callable[[], None] = lambda: None  # its state is another one
         self.explain: Callable[[Exit, Callable[[Exit], None]], None] = lambda ended, tell: tell(ended)
         self.queued = False  # its start waits for its turn
+        self.give_up: Callable[[], None] = lambda: None  # cut its start short
         self._reactor = reactor
         self._grace = grace
         self._remove = remove
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pidfd = -1
+        self._process: Process | None = None
         self._stdin: Outflow | None = None
         self._unsent: list[bytes] = []
         self._rung: Timer | None = None
@@ -138,26 +133,32 @@ class Child:
 
     # --- life ------------------------------------------------------------------------------------------
 
-    def adopt(self, plan: LaunchPlan, process: subprocess.Popen[bytes]) -> None:
-        """The process exists: watch its pipes and its end."""
+    def adopt(self, plan: LaunchPlan, process: Process) -> None:
+        """It runs: watch what it says, and its end."""
         self.plan, self._process, self.pid = plan, process, process.pid
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101  opened as pipes by Supervisor
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            os.set_blocking(pipe.fileno(), False)
-        self._stdin = Outflow(self._reactor, process.stdin.fileno(), STDIN_LIMIT, self._stdin_lost)
-        self._pidfd = os.pidfd_open(process.pid)
-        self._reactor.watch_read(process.stdout.fileno(), self._read_stdout)
-        self._reactor.watch_read(process.stderr.fileno(), self._read_stderr)
-        self._reactor.watch_read(self._pidfd, self._ended)
-        _log.info("child-born", extra=logs.fields(server=self.server, pid=self.pid, container=plan.container_name))
+        self.container_id = self.container_id or process.container_id
+        process.watch(self._reactor, Hears(lambda chunk: self.on_data(chunk), self.stderr.feed, self._ended))
+        self._stdin = Outflow(self._reactor, process.stdin, STDIN_LIMIT, self._stdin_lost)
+        _log.info(
+            "child-born",
+            extra=logs.fields(
+                server=self.server, pid=self.pid, container=plan.container_name,
+                id=process.container_id[:_SHORT_ID] or None,
+            ),
+        )
         for data in self._unsent:
             self._stdin.write(data)
         self._unsent.clear()
         if self.state is ChildState.STOPPING:
             self._close_stdin()
 
+    def not_started(self, refusal: NotStarted) -> None:
+        """The engine did not start it, for a reason that the engine gives."""
+        self.stderr.feed(f"{refusal.text}\n".encode() if refusal.text else b"")
+        self._look_into(Exit(refusal.code, None, self.stderr.tail(), self._reason))
+
     def fail(self, error: MetaMCPError) -> None:
-        """The process could not be started at all."""
+        """It could not be started at all."""
         self.error = error
         self._finish(Exit(None, None, (), error.text))
 
@@ -175,6 +176,11 @@ class Child:
             self.state, self.since = state, self._reactor.clock()
             self.on_change()
 
+    @property
+    def runs(self) -> bool:
+        """It has been started, and has not ended."""
+        return self._process is not None and self.exit is None
+
     # --- the stop ladder -------------------------------------------------------------------------------
 
     def stop(self, reason: str = "") -> None:
@@ -187,89 +193,56 @@ class Child:
             self._close_stdin()
         elif self.queued:
             self._reactor.call_soon(lambda: self._finish(Exit(None, None, (), reason)))
+        else:
+            self.give_up()
 
     def _close_stdin(self) -> None:
-        if self._stdin is not None and self._process is not None and self._process.stdin is not None:
+        if self._stdin is not None and self._process is not None:
             self._stdin.close()
-            self._reactor.forget(self._process.stdin.fileno())
-            self._process.stdin.close()
+            self._process.close_stdin()
         self._rung = self._reactor.call_later(self._grace.eof, self._terminate)
 
     def _terminate(self) -> None:
-        self._signal(signal.SIGTERM)
+        if self._process is not None:
+            self._process.terminate()
         self._rung = self._reactor.call_later(self._grace.term, self._kill)
 
     def _kill(self) -> None:
         if self.is_container:
-            # The engine ends the container, and the CLI then ends by itself; killed first, it could not.
+            # The engine ends the container, and the process that stands for it then ends by itself; killed first, it
+            # could not.
             self._remove(self)
-            self._rung = self._reactor.call_later(self._grace.kill, lambda: self._signal(signal.SIGKILL))
+            self._rung = self._reactor.call_later(self._grace.kill, self._kill_process)
         else:
-            self._signal(signal.SIGKILL)
+            self._kill_process()
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._pidfd >= 0:
-            signal.pidfd_send_signal(self._pidfd, number)
+    def _kill_process(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     @property
     def is_container(self) -> bool:
         return self.plan is not None and bool(self.plan.container_name)
 
-    # --- what the process does -------------------------------------------------------------------------
-
-    def _read_stdout(self) -> None:
-        self._pump(1, self.on_data, _READS_PER_TURN)
-
-    def _read_stderr(self) -> None:
-        self._pump(2, self.stderr.feed, _READS_PER_TURN)
-
-    def _pump(self, number: int, consume: Callable[[bytes], None], most: int) -> None:
-        pipe = self._process and (self._process.stdout if number == 1 else self._process.stderr)
-        if not pipe or pipe.closed:
-            return
-        for _ in range(most):
-            try:
-                chunk = os.read(pipe.fileno(), _CHUNK)
-            except BlockingIOError:
-                return
-            if not chunk:
-                self._reactor.forget(pipe.fileno())
-                return
-            consume(chunk)
-            if len(chunk) < _CHUNK:
-                return
+    # --- its end ---------------------------------------------------------------------------------------
 
     def _stdin_lost(self, reason: str) -> None:
         # A dead reader shows as EPIPE before the exit does; then the exit tells the story better than we can.
         self._reactor.call_later(0.5, lambda: self.stop(f"it no longer reads its input: {reason}"))
 
-    def _ended(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        status = process.wait(timeout=1)
-        # What was written before death is still in the pipes. A grandchild may hold them open for ever, so
-        # read what is there and do not wait for the end of file.
-        for number, consume in ((2, self.stderr.feed), (1, self.on_data)):
-            self._pump(number, consume, _READS_PER_TURN * 64)
-        self._release(process)
-        ended = _exit_of(status, self.is_container, self.stderr.tail(), self._reason)
+    def _ended(self, status: int) -> None:
+        if self._stdin is not None:
+            self._stdin.close()
+        if self._process is not None:
+            self._process.close()
+        self._look_into(_exit_of(status, self.is_container, self.stderr.tail(), self._reason))
+
+    def _look_into(self, ended: Exit) -> None:
         if self.is_container and self.state is not ChildState.STOPPING:
             self.become(ChildState.STOPPING)  # it takes no more, while its end is looked into
             self.explain(ended, self._finish)
         else:
             self._finish(ended)
-
-    def _release(self, process: subprocess.Popen[bytes]) -> None:
-        if self._stdin is not None:
-            self._stdin.close()
-        self._reactor.forget(self._pidfd)
-        os.close(self._pidfd)
-        self._pidfd = -1
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None and not pipe.closed:
-                self._reactor.forget(pipe.fileno())
-                pipe.close()
 
     def _finish(self, ended: Exit) -> None:
         if self.exit is not None:
@@ -290,7 +263,7 @@ class Child:
 
 
 def _exit_of(status: int, container: bool, stderr: tuple[str, ...], reason: str) -> Exit:
-    """The docker CLI reports a container ended by a signal as 128 + number; a process shows the signal itself."""
+    """A container that was ended by a signal shows it as 128 + number, a process shows the signal itself."""
     if status < 0:
         return Exit(None, signal.Signals(-status).name, stderr, reason)
     if container and status == _KILLED:

@@ -1,4 +1,5 @@
-"""The Docker Engine API, as far as the gateway needs it. This file and ``engine_client.py`` alone know the SDK.
+"""The Docker Engine API, as far as the gateway needs it. With ``engine_client`` and ``pulling`` the one place that
+knows the SDK.
 
 Threads. The SDK does not promise that a client may be shared, so every call has a client of its own: making one
 costs about half a millisecond, nothing stays open between calls, and an engine that restarts never leaves a dead
@@ -23,14 +24,18 @@ from metamcp.config.engine_address import EngineAddress
 from metamcp.errors import EngineUnavailable
 from metamcp.runtime import facts
 from metamcp.runtime.diagnosis.advice import advice, plain_text
-from metamcp.runtime.engine_client import Client, json_object
+from metamcp.runtime.engine_client import EngineClient, json_object, release
 from metamcp.runtime.events import EventStream
+from metamcp.runtime.pulling import Pull, begun_pull
 
 # Everything that the SDK raises: what requests raises is an OSError, what cannot be decoded a ValueError, and an
 # answer of another shape (DOCKER_HOST names some other HTTP server) ends in one of the last three.
 _FOREIGN = (errors.DockerException, OSError, ValueError, TypeError, AttributeError, KeyError)
 SECONDS, SSH_SECONDS = 5.0, 15.0
-NETWORK_SECONDS = 30.0
+NETWORK_SECONDS, INFO_SECONDS, PULL_SILENCE = 30.0, 30.0, 120.0
+_KNOWS_HOST_GATEWAY = (4, 7)
+_PODMAN_NETWORK = "podman"
+_PODMAN_NAMES = {"die": ("died",), "delete": ("remove",), "load": ("loadfromarchive",)}  # of events
 _GONE, _CONFLICT = 404, 409
 _ONE_SHOT_SINCE = "1.41"
 
@@ -47,6 +52,7 @@ class Engine:
         self.address = EngineAddress(address, "") if isinstance(address, str) else address
         self.timeout = timeout or (SSH_SECONDS if self.docker_host.startswith("ssh://") else SECONDS)
         self._api_version = ""  # found out by the first call, forgotten when the engine refuses it
+        self._podman = ""  # its version; found out with that
         self._lock = threading.Lock()
         self._networks = threading.Lock()  # who starts several servers at once makes their network once
         self._streams: set[EventStream] = set()
@@ -56,10 +62,10 @@ class Engine:
     def docker_host(self) -> str:
         return self.address.host
 
-    @property
     def api_version(self) -> str:
-        """What was agreed with the engine; "" before the first call."""
-        return self._api_version
+        """That both sides know, for requests of our own."""
+        with self._client():
+            return self._api_version
 
     def ping(self) -> None:
         with self._client() as client:
@@ -68,10 +74,14 @@ class Engine:
     def version(self) -> facts.EngineVersion:
         """Works with an engine of any age: the one call without an API version in its path."""
         with self._client(negotiated=False) as client:
+            podman, api_version = client.libpod()
+            if podman:
+                return facts.EngineVersion(podman, api_version, "linux", "")
             return facts.engine_version(json_object(client.version(api_version=False)))
 
     def info(self) -> facts.EngineInfo:
-        with self._client() as client:
+        """``INFO_SECONDS`` at most: Podman looks for the packages of its parts first."""
+        with self._client(seconds=max(self.timeout, INFO_SECONDS)) as client:
             return facts.engine_info(json_object(client.info()))
 
     def image(self, reference: str) -> facts.ImageFacts | None:
@@ -89,6 +99,13 @@ class Engine:
                 return [str(layer.get("CreatedBy") or "") for layer in client.history(image)]
             except errors.NotFound:
                 return []
+
+    @contextmanager
+    def pull(self, reference: str, platform: str = "") -> Iterator[Pull]:
+        """``docker pull``, with the credentials that its configuration has. PULL_SILENCE bounds each silence. Raises
+        EngineUnavailable, from following too."""
+        with self._client(seconds=PULL_SILENCE) as client, begun_pull(client, reference, platform) as pull:
+            yield pull
 
     @contextmanager
     def saved(self, image: str) -> Iterator[Saved]:
@@ -114,6 +131,9 @@ class Engine:
     def remove(self, container_id: str) -> bool:
         """Kill and remove, with its anonymous volumes. True: gone, or already on its way; False: refused."""
         with self._client() as client:
+            if self._podman:  # it would wait for an answer to SIGTERM first, longer than this call lasts
+                with contextlib.suppress(errors.APIError):
+                    client.kill(container_id)
             try:
                 client.remove_container(container_id, v=True, force=True)
             except errors.APIError as error:
@@ -144,6 +164,14 @@ class Engine:
                     raise
                 return None
 
+    def host_gateway(self) -> str:
+        """The address of the engine's machine, for a Podman that does not know ``host-gateway``; else ""."""
+        with self._client() as client:
+            if not self._podman or release(self._podman) >= _KNOWS_HOST_GATEWAY:
+                return ""
+            pools = json_object(client.inspect_network(_PODMAN_NETWORK))["IPAM"]["Config"]
+            return next((str(pool["Gateway"]) for pool in pools if ":" not in pool["Gateway"]), "")
+
     def ensure_internal_network(self, name: str) -> None:
         """Afterwards a bridge network ``name`` without a way out exists. One that has a way out is refused.
 
@@ -173,7 +201,8 @@ class Engine:
         with self._mapped():
             client = self._connected(negotiated=True)
             try:
-                filters = {"type": list(kinds), "event": list(actions), "label": _label_filter(labels)}
+                named = sorted({*actions, *(name for action in actions for name in _PODMAN_NAMES.get(action, ()))})
+                filters = {"type": list(kinds), "event": named, "label": _label_filter(labels)}
                 raw = client.events(since=since, filters=filters, decode=True)
                 client._raise_for_status(raw._response)
                 stream = EventStream(client, raw, self._forget)
@@ -197,18 +226,19 @@ class Engine:
         self.close()
 
     @contextmanager
-    def _client(self, negotiated: bool = True, seconds: float | None = None) -> Iterator[Client]:
+    def _client(self, negotiated: bool = True, seconds: float | None = None) -> Iterator[EngineClient]:
         with self._mapped(), contextlib.closing(self._connected(negotiated, seconds)) as client:
             yield client
 
-    def _connected(self, negotiated: bool, seconds: float | None = None) -> Client:
+    def _connected(self, negotiated: bool, seconds: float | None = None) -> EngineClient:
         if self._closed:
             raise EngineUnavailable("the engine's client is closed", "The gateway is shutting down.")
         version = self._api_version or constants.MINIMUM_DOCKER_API_VERSION
-        client = Client(self.address, seconds or self.timeout, version)
+        client = EngineClient(self.address, seconds or self.timeout, version)
         try:
             if negotiated and not self._api_version:
-                self._api_version = client.negotiate()
+                version = client.negotiate()
+                self._podman, self._api_version = client.podman, version
         except BaseException:
             client.close()
             raise
@@ -254,13 +284,13 @@ class Saved:
         return whole[:size]
 
 
-def _internal(client: Client, name: str) -> bool | None:
+def _internal(client: EngineClient, name: str) -> bool | None:
     """Whether all networks of that name are internal; None: there is none."""
     found = _named(client, name)
     return all(item["Internal"] for item in found) if found else None
 
 
-def _create_internal(client: Client, name: str) -> None:
+def _create_internal(client: EngineClient, name: str) -> None:
     """An engine makes several networks of one name when several ask at once (measured, 20.10), and such a name
     cannot be used. So whoever sees another one beside its own takes its own back: the first that sees none stays, as
     all later ones see it. Where all have seen each other, none is left, and they try again at different times."""
@@ -275,7 +305,7 @@ def _create_internal(client: Client, name: str) -> None:
         time.sleep(random.random())  # noqa: S311  only that they differ
 
 
-def _named(client: Client, name: str) -> list[dict[str, Any]]:
+def _named(client: EngineClient, name: str) -> list[dict[str, Any]]:
     """The engine's own filter also finds names that only contain ``name``."""
     return [item for item in client.networks(names=[name]) if item["Name"] == name]
 

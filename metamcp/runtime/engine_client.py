@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 import warnings
@@ -26,7 +27,7 @@ warnings.filterwarnings("ignore", "Unverified HTTPS request")
 _NO_HOST = "http+unix:///nowhere"  # the SDK is told of no other host where the connection is made here
 
 
-class Client(docker.APIClient):  # type: ignore[misc]  # the SDK has no types
+class EngineClient(docker.APIClient):  # type: ignore[misc]  # the SDK has no types
     """``timeout`` in seconds from now on is the deadline of everything. Raises what the SDK and requests raise."""
 
     def __init__(self, address: EngineAddress, timeout: float, version: str) -> None:
@@ -35,6 +36,7 @@ class Client(docker.APIClient):  # type: ignore[misc]  # the SDK has no types
             base_url=_NO_HOST if over_ssh else address.host, version=version, timeout=timeout,
             tls=_tls_config(address.tls) if address.tls else False,
         )  # fmt: skip
+        self.podman = ""  # its version
         self.trust_env = False  # HTTP_PROXY is not meant for the engine
         self._deadline = time.monotonic() + timeout
         path = socket_path(address.host)
@@ -43,9 +45,17 @@ class Client(docker.APIClient):  # type: ignore[misc]  # the SDK has no types
         if over_ssh:
             self.mount("http+docker://", _SshAdapter(address.host, timeout))
 
+    def libpod(self) -> tuple[str, str]:
+        """(version, API version) of a Podman; its other answers take some seconds, as it looks for packages. Empty
+        for another engine."""
+        ping = self._get(self._url("/_ping", versioned_api=False))
+        self._raise_for_status(ping)
+        return ping.headers.get("Libpod-Api-Version", ""), ping.headers.get("Api-Version", "")
+
     def negotiate(self) -> str:
         """The newest API version that both sides know; from now on in the path of every call."""
-        offered = json_object(self.version(api_version=False))
+        self.podman, api_version = self.libpod()
+        offered = {"ApiVersion": api_version} if self.podman else json_object(self.version(api_version=False))
         ours, theirs = constants.DEFAULT_DOCKER_API_VERSION, str(offered["ApiVersion"])
         self._version = theirs if version_lt(theirs, ours) else max(ours, _minimum(offered), key=_parts)
         return str(self._version)
@@ -148,6 +158,12 @@ def json_object(answer: Any) -> dict[str, Any]:
     if isinstance(answer, dict):
         return answer
     raise ValueError(f"the answer is not Docker's: {json.dumps(answer)[:80]}")
+
+
+def release(version: str) -> tuple[int, int]:
+    """"4.3.1" → (4, 3)."""
+    found = re.match(r"([0-9]{1,6})\.([0-9]{1,6})", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _minimum(offered: Mapping[str, Any]) -> str:

@@ -14,6 +14,10 @@ Json = Mapping[str, Any]
 # The engine mixes these into the labels of an event's actor.
 _NOT_LABELS = frozenset({"image", "name", "exitCode", "signal", "execDuration", "execID"})
 
+_PODMAN_ACTIONS = {
+    ("container", "died"): "die", ("image", "remove"): "delete", ("image", "loadfromarchive"): "load",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class EngineVersion:
@@ -140,14 +144,14 @@ def container_facts(answer: Json) -> ContainerFacts:
 
 
 def engine_event(answer: Json) -> EngineEvent:
-    """One item of GET /events."""
+    """One item of GET /events. Podman has other names for what happens to images."""
     actor = answer.get("Actor") or {}
     attributes = actor.get("Attributes") or {}
     return EngineEvent(
         kind=_text(answer, "Type"),
         id=_text(actor, "ID"),
         name=_text(attributes, "name"),
-        action=_text(answer, "Action"),
+        action=_PODMAN_ACTIONS.get((_text(answer, "Type"), _text(answer, "Action")), _text(answer, "Action")),
         exit_code=_decimal(attributes, "exitCode"),
         signal=_decimal(attributes, "signal"),
         labels={key: value for key, value in attributes.items() if key not in _NOT_LABELS},

@@ -9,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM, Signals
 
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.concurrency.tasks import Workers
 from metamcp.errors import EngineUnavailable
-from metamcp.runtime.child import ENGINE_REFUSED, Exit
+from metamcp.runtime.child import Exit
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.cuts import CUT_HINT
 from metamcp.runtime.diagnosis.advice import advice, socket_path
 from metamcp.runtime.facts import EngineEvent
+from metamcp.runtime.process.interface import ENGINE_REFUSED
 
 ENGINE_WENT = "the Docker engine went away, and this container with it"
 CONNECTION_CUT = "its connection to the Docker engine was cut, while the engine still answers"
@@ -33,6 +34,7 @@ process itself takes up to 0.8 s from its ``oom`` to ``die`` (measured, 20.10, t
 
 _STOP_SECONDS = 20.0  # between the SIGTERM of whoever stops a container and its end; docker stop: 10, dockerd: 15
 _KILLED, _CLI_FAILED = 128 + SIGKILL, 125
+_UNTOLD = -1  # Podman does not say which signal it was
 _CONNECTION_LOST = re.compile(r"error waiting for container|error during connect|unexpected EOF")
 _ENGINE_SAYS = re.compile(r"^(?:docker|podman|Error): |response from daemon|OCI runtime", re.MULTILINE)
 _MIB = 1024 * 1024
@@ -44,6 +46,7 @@ Tell = Callable[[Exit], None]
 class Account:
     """What the engine said about one container. Times are the engine's."""
 
+    tells_memory: bool = True
     oom: float | None = None
     signal: int | None = None  # the last one that somebody had sent through the engine
     signalled: float = 0.0
@@ -54,9 +57,11 @@ class Account:
         if event.action == "oom":
             self.oom = event.time
         elif event.action == "kill":
-            self.signal, self.signalled = event.signal, event.time
+            self.signal, self.signalled = event.signal or _UNTOLD, event.time
         elif event.action == "die":
             self.died, self.exit_code = event.time, event.exit_code
+            if self.signal == _UNTOLD and event.exit_code is not None:
+                self.signal = event.exit_code - 128
 
     @property
     def killed_by(self) -> Signals | None:
@@ -77,29 +82,38 @@ class Account:
     def complete(self) -> bool:
         """Is a death by SIGKILL explained? The engine may tell ``die`` before the ``oom`` that led to it."""
         return self.died is not None and (
-            self.exit_code != _KILLED or self.ran_out_of_memory or self.killed_by is not None
+            self.exit_code != _KILLED or self.ran_out_of_memory or self.killed_by is not None or not self.tells_memory
         )
+
+    @property
+    def killed_by_nobody(self) -> bool:
+        """SIGKILL without anybody asking the engine for it, where the engine would not say that memory was lacking."""
+        return not self.tells_memory and self.exit_code == _KILLED and self.killed_by is None
 
 
 @dataclass(slots=True)
 class _Case:
-    account: Account = field(default_factory=Account)
+    account: Account
     on_complete: Callable[[], None] | None = None
 
 
 class Inquest:
-    """Owned by the reactor's thread. ``ping`` blocks, for a worker; it raises EngineUnavailable."""
+    """Owned by the reactor's thread. ``ping`` blocks, for a worker; it raises EngineUnavailable. ``tells_memory``: the
+    engine has an event for a lack of memory, as Docker does, and Podman does not."""
 
-    def __init__(self, reactor: Reactor, workers: Workers, ping: Callable[[], None]) -> None:
+    def __init__(
+        self, reactor: Reactor, workers: Workers, ping: Callable[[], None], tells_memory: bool = True
+    ) -> None:
         self.watching = False  # do events come?
         self._reactor = reactor
         self._workers = workers
         self._ping = ping
+        self._tells_memory = tells_memory
         self._cases: dict[str, _Case] = {}
 
     def open(self, name: str) -> None:
         """Remember what is said about the container ``name``, until ``close``."""
-        self._cases[name] = _Case()
+        self._cases[name] = _Case(Account(self._tells_memory))
 
     def close(self, name: str) -> None:
         self._cases.pop(name, None)
@@ -181,6 +195,9 @@ class _Hearing:
         said = self._case.account
         if said.ran_out_of_memory:
             self._conclude(dataclasses.replace(self._ended, reason=_of_memory(self._plan), oom_killed=True))
+        elif said.killed_by_nobody:
+            reason = f"it got SIGKILL, and nobody asked the engine for that: most likely {_of_memory(self._plan)}"
+            self._conclude(dataclasses.replace(self._ended, reason=reason))
         elif said.killed_by is not None:
             self._ask_engine(self._answered)  # an engine that is shutting down stops its containers itself
         else:

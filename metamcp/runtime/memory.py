@@ -10,12 +10,16 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 
-# cgroup v2 and v1, each as the engine's systemd driver and its cgroupfs driver name it
+# cgroup v2 and v1, each as the systemd driver and the cgroupfs driver of Docker and of Podman name it
 _PLACES = (
     ("system.slice/docker-{}.scope", "memory.current", "inactive_file"),
     ("docker/{}", "memory.current", "inactive_file"),
     ("memory/system.slice/docker-{}.scope", "memory.usage_in_bytes", "total_inactive_file"),
     ("memory/docker/{}", "memory.usage_in_bytes", "total_inactive_file"),
+    ("machine.slice/libpod-{}.scope", "memory.current", "inactive_file"),
+    ("libpod_parent/libpod-{}", "memory.current", "inactive_file"),
+    ("memory/machine.slice/libpod-{}.scope", "memory.usage_in_bytes", "total_inactive_file"),
+    ("memory/libpod_parent/libpod-{}", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 

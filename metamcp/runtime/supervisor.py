@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,13 +9,15 @@ from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, ServerUnavailable
-from metamcp.runtime.child import ENGINE_REFUSED, Child, Exit, Grace
+from metamcp.runtime.child import Child, Exit, Grace
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.facts import ContainerFacts, EngineEvent
 from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.places import Caps, Place, Scope
+from metamcp.runtime.process.interface import ENGINE_REFUSED, NotStarted, Runtime, Start
 from metamcp.runtime.starts import Starts
+from metamcp.runtime.states import ChildState
 from metamcp.runtime.teardown import Teardown
 
 Launcher = Callable[[ServerSpec, str], LaunchPlan]
@@ -27,7 +28,8 @@ Elsewhere = Callable[[ServerSpec, str], Child]
 """(server, session) -> the child that speaks for a server that runs elsewhere; it begins by itself."""
 
 _VERIFY_SECONDS = 1.0  # for the last containers to be verified at the end
-_LATE_SECONDS = 2.0  # a request of a CLI that was killed may reach the engine so much later
+_LATE_SECONDS = 2.0  # what was asked of the engine, and cut short, may be done so much later
+_NO_ANSWER = 125
 
 
 class Supervisor:
@@ -38,6 +40,7 @@ class Supervisor:
         reactor: Reactor,
         starters: Workers,
         launch: Launcher,
+        runtime: Runtime,
         teardown: Teardown,
         inquest: Inquest,
         grace: Grace,
@@ -48,13 +51,14 @@ class Supervisor:
         self._reactor = reactor
         self._starters = starters
         self._launch = launch
+        self._runtime = runtime
         self._teardown = teardown
         self._inquest = inquest
         self._grace = grace
         self._elsewhere = elsewhere
         self._starts = Starts(reactor, most_starts, caps)
         self._children: dict[int, Child] = {}
-        self._containers: dict[str, Child] = {}  # by name, from before the process is spawned
+        self._containers: dict[str, Child] = {}  # by name, from before it is started
         self._empty: Callable[[], None] | None = None
 
     @property
@@ -146,9 +150,11 @@ class Supervisor:
         if child is not None:
             child.container_id = found.id
 
-    def _planned(self, child: Child, plan: LaunchPlan) -> None:
-        """Before its process is spawned: from now on nobody takes its container for a stray."""
-        child.plan = plan
+    def _planned(self, child: Child, plan: LaunchPlan, start: Start) -> None:
+        """Before it is started: from now on nobody takes its container for a stray."""
+        child.plan, child.give_up = plan, start.give_up
+        if child.state is ChildState.STOPPING:
+            start.give_up()
         if child.is_container:
             self._containers[plan.container_name] = child
             self._inquest.open(plan.container_name)
@@ -165,7 +171,7 @@ class Supervisor:
         self._containers.pop(name, None)
         self._inquest.close(name)
         self._remove(child)
-        if _cli_was_killed(child.exit):
+        if _was_cut_short(child.exit):
             self._reactor.call_later(_LATE_SECONDS, lambda: self._remove(child))
 
     def _finish(self, on_done: Callable[[], None]) -> None:
@@ -176,16 +182,27 @@ class Supervisor:
     def _spawn(self, child: Child, spec: ServerSpec) -> None:
         try:
             plan = self._launch(spec, child.session)
-            self._reactor.call_soon(lambda: self._planned(child, plan))
-            process = _popen(plan)
-        except MetaMCPError as error:
-            failure = error
-            self._reactor.call_soon(lambda: child.fail(failure))
+            start = self._start(child, plan)
+            self._runtime.start(plan, start)
+        except (NotStarted, MetaMCPError) as error:
+            self._fail_soon(child, error)
         except (OSError, ValueError) as error:  # ValueError: a NUL, or half a character, in an argument
             text = f"cannot start {spec.command!r}: {getattr(error, 'strerror', None) or error}"
-            self._reactor.call_soon(lambda: child.fail(ServerUnavailable(text, server=spec.name, reason=text)))
+            self._fail_soon(child, ServerUnavailable(text, server=spec.name, reason=text))
+
+    def _start(self, child: Child, plan: LaunchPlan) -> Start:
+        start = Start(
+            lambda process: self._reactor.call_soon(lambda: child.adopt(plan, process)),
+            lambda error: self._fail_soon(child, error),
+        )
+        self._reactor.call_soon(lambda: self._planned(child, plan, start))
+        return start
+
+    def _fail_soon(self, child: Child, error: NotStarted | MetaMCPError) -> None:
+        if isinstance(error, NotStarted):
+            self._reactor.call_soon(lambda: child.not_started(error))
         else:
-            self._reactor.call_soon(lambda: child.adopt(plan, process))
+            self._reactor.call_soon(lambda: child.fail(error))
 
 
 def _hinted(plan: LaunchPlan, ended: Exit) -> Exit:
@@ -195,22 +212,11 @@ def _hinted(plan: LaunchPlan, ended: Exit) -> Exit:
     return replace(ended, hint=relaxing(plan.confinement, ended.stderr, ended.code))
 
 
-def _cli_was_killed(ended: Exit | None) -> bool:
-    return ended is not None and ended.code is None and ended.signal is not None
+def _was_cut_short(ended: Exit | None) -> bool:
+    """Whoever asked the engine for the container was ended, or did not hear the answer."""
+    return ended is not None and (ended.code == _NO_ANSWER or (ended.code is None and ended.signal is not None))
 
 
 def _too_many(spec: ServerSpec) -> AtCapacity:
     return AtCapacity(f"too many servers are starting; try {spec.name!r} again", server=spec.name)
 
-
-def _popen(plan: LaunchPlan) -> subprocess.Popen[bytes]:
-    """A session of its own: a Ctrl-C at the operator's terminal is for the gateway, which then stops its children."""
-    return subprocess.Popen(
-        plan.argv,
-        env=dict(plan.env),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,
-    )

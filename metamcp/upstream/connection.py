@@ -28,9 +28,10 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.framing import LineSplitter, LineTooLong
 from metamcp.protocol.jsonrpc import JsonObject, Message, NestedTooDeeply, Raw
 from metamcp.protocol.peer import Peer
-from metamcp.runtime.child import ENGINE_REFUSED, Child, Exit
+from metamcp.runtime.child import Child, Exit
 from metamcp.runtime.diagnosis.advice import advice
 from metamcp.runtime.diagnosis.relaxing import relaxing
+from metamcp.runtime.process.interface import ENGINE_REFUSED
 from metamcp.runtime.states import PING_EVERY, PING_SECONDS, ChildState
 from metamcp.telemetry import logs
 from metamcp.upstream.opening import Opening, SpokenEra

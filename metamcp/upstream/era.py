@@ -16,7 +16,7 @@ from metamcp.config.model import ServerSpec
 from metamcp.errors import MetaMCPError
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.versions import HANDSHAKE
-from metamcp.runtime.child import ENGINE_REFUSED
+from metamcp.runtime.process.interface import ENGINE_REFUSED
 from metamcp.telemetry import logs
 from metamcp.upstream.connection import UpstreamConnection
 from metamcp.upstream.listeners import Deaf

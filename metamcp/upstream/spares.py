@@ -133,7 +133,7 @@ class Spares:
     def _settle(self, spare: UpstreamConnection) -> None:
         if spare not in self._waiting or spare.opening is not None:
             return
-        if spare.child.pid is None:
+        if not spare.child.runs:
             self._settle_later(spare)  # the launch itself takes long
         else:
             spare.child.become(ChildState.SPARE)

@@ -22,8 +22,10 @@ from metamcp.runtime.diagnosis.checks.images import NoImageError, ServerImage
 from metamcp.runtime.diagnosis.diagnostics import Check, accessible, report
 from metamcp.runtime.diagnosis.overview import info
 from metamcp.runtime.diagnosis.own_container import own_container
+from metamcp.runtime.diagnosis.probe import Means
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import INSTANCE, Identity, container_labels, container_name
+from metamcp.runtime.process.docker_api import DockerApi
 
 pytestmark = pytest.mark.engine
 
@@ -39,11 +41,8 @@ WITHOUT_A_PROXY = {"images-allowed", "images-present", "proxy-buffering", "proxy
 # The docker command line without one of its flags.
 LOSING_DOCKER = """
 import os, sys
-dropped, values, *args = sys.argv[1:]
-if dropped in args:
-    at = args.index(dropped)
-    del args[at : at + 1 + int(values)]
-os.execvp("docker", ["docker", *args])
+dropped, *args = sys.argv[1:]
+os.execvp("docker", ["docker", *(word for word in args if word.partition("=")[0] != dropped)])
 """
 
 
@@ -136,6 +135,22 @@ def test_gateway_on_loopback_is_no_failure_but_told(asked: Engine, engine: Any) 
     assert found["host-name"].status == "pass"
     assert found["host-gateway"].status == "skip"
     assert "METAMCP_BIND=0.0.0.0:12009" in found["host-gateway"].detail
+
+
+def test_a_runtime_without_a_command_line_passes_every_check_but_that_for_one(asked: Engine, engine: Any) -> None:
+    found = run(asked, engine.image, means=over_the_api(asked))
+    assert failing(found) == set()
+    assert skipped(found) == WITHOUT_A_PROXY | {"docker-cli", "host-gateway"}
+
+
+def test_without_the_command_line_an_image_without_the_command_fails_the_same(asked: Engine, engine: Any) -> None:
+    found = run(asked, engine.image, "round-trip", means=over_the_api(asked), argv=("no-such-command",))
+    assert failing(found) == {"round-trip"}
+    assert "exit code 127" in found["round-trip"].detail
+
+
+def over_the_api(asked: Engine) -> Means:
+    return Means(DockerApi(asked, lambda _job: True), cli=())
 
 
 # --- images ------------------------------------------------------------------------------------------------

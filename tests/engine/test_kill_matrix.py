@@ -5,31 +5,28 @@ The faults hit one gateway with a server of each kind, on an engine of its own t
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import signal
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from docker_engine import Daemon, Engine, NoEngine, make_image, private_daemon, report
+from docker_engine import Daemon, Engine, NoEngine, make_image, private_daemon
 from engine_fixtures import without_engine
-from gateway_process import GatewayProcess, eventually, processes_with, running_gateway
-
-LABEL = "metamcp.instance"
-MODES = ("good", "ignores-eof-and-term")
-MARKER = f"marker-{os.urandom(6).hex()}"  # on the command line of every server and of its docker command
-GONE_SECONDS = 20.0
-SECONDS = 40.0  # for what only a loaded machine delays
-STATELESS = "2026-07-28"  # the revision in which a client that hangs up has cancelled its request
-ENVELOPE = {f"io.modelcontextprotocol/{key}": value for key, value in {
-    "protocolVersion": STATELESS, "clientCapabilities": {}, "clientInfo": {"name": "t", "version": "1"},
-}.items()}  # fmt: skip
+from gateway_process import GatewayProcess, eventually, running_gateway
+from scenes import (
+    GONE_SECONDS,
+    MODES,
+    SECONDS,
+    Call,
+    Scene,
+    evidence,
+    in_status,
+    nothing_is_left,
+    of_gateway,
+    servers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +46,10 @@ def engine(daemon: Daemon) -> Engine:
     return daemon.engine
 
 
-def servers(engine: Engine) -> dict[str, Any]:
-    def server(mode: str) -> dict[str, Any]:
-        args = ["run", "-i", engine.image, "/misbehaving.py", mode, MARKER]
-        return {"command": "docker", "args": args, "network": "none", "limits": {"memory": "64m"}, "idleSeconds": 5}
-
-    return {mode: server(mode) for mode in MODES}
-
-
 @contextmanager
-def gateway_on(engine: Engine, folder: Path) -> Iterator[GatewayProcess]:
-    with running_gateway(folder, servers(engine), images=[engine.image], workers=2, env=engine.env) as gateway:
+def gateway_on(engine: Engine, folder: Path, runtime: str = "docker-cli") -> Iterator[GatewayProcess]:
+    env = {**engine.env, "METAMCP_RUNTIME": runtime}
+    with running_gateway(folder, servers(engine), images=[engine.image], workers=2, env=env) as gateway:
         yield gateway
 
 
@@ -67,110 +57,6 @@ def gateway_on(engine: Engine, folder: Path) -> Iterator[GatewayProcess]:
 def gateway(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     with gateway_on(engine, tmp_path_factory.mktemp("gateway")) as running:
         yield running
-
-
-def request(tool: str, arguments: dict[str, Any], session: str) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of one tools/call, in the session, or without one."""
-    params = {"name": tool, "arguments": arguments} | ({} if session else {"_meta": ENVELOPE})
-    body = {"jsonrpc": "2.0", "id": tool, "method": "tools/call", "params": params}
-    own = {"MCP-Protocol-Version": STATELESS, "Mcp-Method": "tools/call", "Mcp-Name": tool}
-    headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-    return json.dumps(body).encode(), headers | ({"Mcp-Session-Id": session} if session else own)
-
-
-class Call:
-    """One tools/call in flight, on a thread. ``answers`` are all responses that came for it."""
-
-    def __init__(self, gateway: GatewayProcess, session: str, tool: str, **arguments: Any) -> None:
-        self.answers: list[dict[str, Any]] = []
-        self._connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=SECONDS)
-        self._body, self._headers = request(tool, arguments, session)
-        self._thread = threading.Thread(target=self._run, name=f"call-{tool}")
-        self._thread.start()
-
-    def vanish(self) -> None:
-        """As a client whose process was killed."""
-        self._connection.sock.shutdown(socket.SHUT_RDWR)
-
-    def end(self) -> list[dict[str, Any]]:
-        self._thread.join(SECONDS)
-        assert not self._thread.is_alive(), "the call is still in flight"
-        return self.answers
-
-    def _run(self) -> None:
-        try:
-            self._connection.request("POST", "/metamcp/default/mcp", self._body, self._headers)
-            response = self._connection.getresponse()
-            lines = response.read().decode().splitlines()
-        except (OSError, http.client.HTTPException):
-            lines = []  # the connection is gone, and no answer came on it
-        finally:
-            self._connection.close()
-        messages = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith(("data: {", "{"))]
-        self.answers = [message for message in messages if "result" in message or "error" in message]
-
-
-class Scene:
-    """A session whose server has a call in flight."""
-
-    def __init__(self, engine: Engine, daemon: Daemon, gateway: GatewayProcess, mode: str) -> None:
-        self.engine, self.daemon, self.gateway, self.mode = engine, daemon, gateway, mode
-        self.session = gateway.open_session()
-        self.before = self.works()
-        self.call = Call(gateway, self.session, f"{mode}__sleep", ms=120_000)
-        eventually(lambda: self.child()["state"] == "BUSY", "the call is in flight", SECONDS)
-
-    def child(self) -> dict[str, Any]:
-        """The child that serves this session."""
-        found = [child for child in self.gateway.status()["children"] if child["session"] == self.session[:8]]
-        return found[0] if found else {"state": "none"}
-
-    def works(self) -> str:
-        """Who answers a new call: a container's host name and a pid. It may have to wait for the end of a backoff."""
-        answers: list[Any] = []
-
-        def answered() -> bool:
-            answers.append(self.gateway.call(self.session, f"{self.mode}__whoami", timeout=SECONDS))
-            return "result" in answers[-1]
-
-        eventually(answered, f"a new call to {self.mode} succeeds", SECONDS)
-        return str(answers[-1]["result"]["content"][0]["text"])
-
-    def error(self) -> dict[str, Any]:
-        """The one answer to the call in flight."""
-        (answer,) = self.call.end()
-        found: dict[str, Any] = answer["error"]
-        return found
-
-    def finish(self) -> None:
-        """End the session: what is left then is too much."""
-        headers = {"Mcp-Session-Id": self.session}
-        self.gateway.http.delete(f"{self.gateway.url}/metamcp/default/mcp", headers=headers, timeout=10)
-
-
-def of_gateway(engine: Engine, gateway: GatewayProcess) -> set[str]:
-    return set(engine.containers(f"{LABEL}={gateway.status()['instance']}"))
-
-
-def in_status(gateway: GatewayProcess) -> set[str]:
-    return {child["containerId"] for child in gateway.status()["children"]}
-
-
-def nothing_is_left(engine: Engine, instance: str) -> None:
-    def left() -> list[str]:
-        return [*engine.containers(f"{LABEL}={instance}"), *processes_with(MARKER)]
-
-    eventually(lambda: not left(), "no container and no process is left", GONE_SECONDS)
-
-
-@contextmanager
-def evidence(engine: Engine, gateway: GatewayProcess) -> Iterator[None]:
-    """What a failure is to be understood from: the containers, their processes, the supervisor's log."""
-    try:
-        yield
-    except BaseException:
-        print(report(engine, engine.containers(LABEL)), *processes_with(MARKER), gateway.log[-20_000:], sep="\n")
-        raise
 
 
 # --- the faults --------------------------------------------------------------------------------------------
@@ -233,10 +119,10 @@ FAULTS: tuple[Callable[[Scene], None], ...] = (
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_after_a_fault_the_gateway_works_and_nothing_is_left(
-    engine: Engine, daemon: Daemon, gateway: GatewayProcess, fault: Callable[[Scene], None], mode: str
+    engine: Engine, gateway: GatewayProcess, fault: Callable[[Scene], None], mode: str
 ) -> None:
     with evidence(engine, gateway):
-        scene = Scene(engine, daemon, gateway, mode)
+        scene = Scene(engine, gateway, mode)
         fault(scene)
         eventually(
             lambda: of_gateway(engine, gateway) == in_status(gateway),
@@ -267,12 +153,34 @@ def test_a_client_that_vanishes_gets_nothing_and_the_server_is_told_once(
         nothing_is_left(engine, gateway.status()["instance"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+ENDS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+
+
+@ENDS
 def test_after_a_restart_of_the_engine_sessions_go_on_and_nothing_is_left(
     engine: Engine, daemon: Daemon, gateway: GatewayProcess, number: signal.Signals
 ) -> None:
+    engine_is_restarted(engine, daemon, gateway, number)
+
+
+@pytest.fixture(scope="module")
+def gateway_without_cli(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with gateway_on(engine, tmp_path_factory.mktemp("gateway"), "docker-api") as running:
+        yield running
+
+
+@ENDS
+def test_after_a_restart_of_the_engine_all_goes_on_without_a_docker_process_too(
+    engine: Engine, daemon: Daemon, gateway_without_cli: GatewayProcess, number: signal.Signals
+) -> None:
+    engine_is_restarted(engine, daemon, gateway_without_cli, number)
+
+
+def engine_is_restarted(
+    engine: Engine, daemon: Daemon, gateway: GatewayProcess, number: signal.Signals
+) -> None:
     with evidence(engine, gateway):
-        scenes = [Scene(engine, daemon, gateway, mode) for mode in MODES]
+        scenes = [Scene(engine, gateway, mode) for mode in MODES]
         daemon.stop(number)
         for scene in scenes:
             error = scene.error()
@@ -291,9 +199,9 @@ def test_after_a_restart_of_the_engine_sessions_go_on_and_nothing_is_left(
         nothing_is_left(engine, gateway.status()["instance"])
 
 
-def test_after_sigterm_to_the_master_nothing_is_left(engine: Engine, daemon: Daemon, tmp_path: Path) -> None:
+def test_after_sigterm_to_the_master_nothing_is_left(engine: Engine, tmp_path: Path) -> None:
     with gateway_on(engine, tmp_path) as gateway, evidence(engine, gateway):
-        scenes = [Scene(engine, daemon, gateway, mode) for mode in MODES]
+        scenes = [Scene(engine, gateway, mode) for mode in MODES]
         instance = gateway.status()["instance"]
         assert gateway.stop() == 0
         for scene in scenes:

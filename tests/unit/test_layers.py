@@ -45,7 +45,7 @@ FOREIGN: dict[str, set[str]] = {
     "msgspec": {"access", "protocol", "gateway.interface", "link", "web"},
     "marshmallow": {"config"},
     "prometheus_client": {"telemetry"},
-    "docker": {"runtime.engine", "runtime.engine_client"},
+    "docker": {"runtime.engine", "runtime.engine_client", "runtime.pulling"},
     "jwt": {"access.tokens"},
     "cryptography": {"access.tokens"},
     "requests": {"access.fetch", "upstream.remote.exchange", "upstream.remote.wire"},

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
 from metamcp.config.settings import Settings
 from metamcp.factory.diagnosing import Occasion, themes
 from metamcp.runtime.cuts import Cuts
+from metamcp.runtime.diagnosis.probe import Means
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
 
@@ -15,11 +17,11 @@ TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding
 
 
 def names() -> list[str]:
-    def nothing() -> None:
+    def nothing() -> NoReturn:
         raise AssertionError("not to list the checks")
 
     with Engine("unix:///nowhere") as engine:
-        occasion = Occasion(Settings(), engine, Identity("a", "b"), nothing, nothing, nothing, Cuts())  # type: ignore[arg-type]
+        occasion = Occasion(Settings(), engine, Means(), Identity("a", "b"), nothing, nothing, nothing, Cuts())
         return [step.name for step in themes(occasion).steps()]
 
 

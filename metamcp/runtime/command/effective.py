@@ -18,6 +18,7 @@ from metamcp.config.model import Allowlist, Cosign, ImageRule, Scan, ServerSpec
 from metamcp.config.secrets import ResolvedServer
 from metamcp.errors import CommandInvalid, MetaMCPError, RefusedByPolicy, SecretMissing
 from metamcp.runtime.command import environment, launch
+from metamcp.runtime.command.dialect import DOCKER, Dialect
 from metamcp.runtime.command.grammar import DockerRun, is_container_command, parse
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.labels import Identity, container_labels, container_name
@@ -53,7 +54,8 @@ class Licence:
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """All that a decision depends on. ``unique`` gives 8 hexadecimal digits, new each time."""
+    """All that a decision depends on. ``unique`` gives 8 hexadecimal digits, new each time. ``dialect`` is the
+    engine's, whichever program a server's configuration names."""
 
     allowlist: Allowlist
     environ: Mapping[str, str]
@@ -61,6 +63,7 @@ class Resolver:
     engine: EngineAddress
     host_gateway: bool
     unique: Callable[[], str]
+    dialect: Dialect = DOCKER
     read_file: Callable[[str], str] = secrets.read_secret_file
     realpath: Callable[[str], str] = os.path.realpath
 
@@ -132,9 +135,10 @@ class Resolver:
             resolved_env=resolved.env,
             labels=container_labels(self.identity, spec.name, session[:_SHORT], spec.fingerprint()),
             container_name=container_name(spec.name, self.unique()),
-            engine_env=environment.for_docker(self.environ, self.engine),
+            engine_env=self.dialect.environment(self.environ, self.engine),
             secret_values=resolved.secrets,
             rule=verdict.rule.pattern if verdict.rule else "",
+            spell=self.dialect.spell,
         )
         return Effective(plan, decision, verdict)
 
@@ -145,7 +149,7 @@ class Resolver:
         return resolved
 
     def _allowed(self, spec: ServerSpec, resolved: ResolvedServer) -> tuple[DockerRun, images.Verdict]:
-        run = parse(spec.command, resolved.args)
+        run = dataclasses.replace(parse(spec.command, resolved.args), program=self.dialect.program)
         verdict = images.decide(self.allowlist, run.image)
         if verdict.rule is None or not verdict.allowed:
             raise RefusedByPolicy(
@@ -172,12 +176,10 @@ def _masked(error: MetaMCPError, server: str) -> MetaMCPError:
 
 def _as_allowed(run: DockerRun, verdict: images.Verdict) -> DockerRun:
     """The engine gets the very image that was allowed: the pinned digest, or the complete name. A short name such
-    as ``deadbeef`` it would take for an image id. Podman keeps its local images under other names than Docker's."""
+    as ``deadbeef`` it would take for an image id, and Podman would look for it in registries that nobody allowed."""
     if verdict.pinned:
         return dataclasses.replace(run, image=verdict.pinned)
-    if run.program == "docker" and verdict.reference is not None:
-        return dataclasses.replace(run, image=str(verdict.reference))
-    return run
+    return run if verdict.reference is None else dataclasses.replace(run, image=str(verdict.reference))
 
 
 def image_of(spec: ServerSpec) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from metamcp.config.engine_address import EngineAddress
 
-BASICS = ("PATH", "HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "LANG", "LC_ALL", "TZ", "TMPDIR")
+BASICS = ("PATH", "HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "LANG", "LC_ALL", "TZ", "TMPDIR", "CONTAINERS_CONF")
 FOR_DOCKER = ("DOCKER_API_VERSION",)
 FOR_SSH = ("SSH_AUTH_SOCK",)
 

@@ -7,7 +7,7 @@ own environment. ``env_names`` says which names travel otherwise, and why.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metamcp.config.model import ServerSpec
@@ -69,13 +69,14 @@ def plan(
     engine_env: Mapping[str, str],
     secret_values: Iterable[str],
     rule: str = "",
+    spell: Callable[[DockerRun], Sequence[str]] = emit,
 ) -> LaunchPlan:
     """Start ``decision.run`` under ``container_name``.
 
     ``resolved_env`` is ``spec.env`` after ``${}``; it wins over the arguments, and is pointed away from
     localhost as the decision says. ``secret_values`` is what ``${}`` became. ``engine_env`` is what the docker
     CLI needs itself (PATH, HOME, DOCKER_HOST …) and is never overridden.
-    ``rule``: the pattern that allows the image.
+    ``rule``: the pattern that allows the image. ``spell`` makes the argv.
     Raises RefusedByPolicy (env-name-reserved, env-name-invalid, env-value-invalid, env-secret-on-argv).
     """
     configured = rewrite_env(resolved_env) if decision.points_localhost else resolved_env
@@ -89,7 +90,7 @@ def plan(
     memory = size_in_bytes("".join(run.values("memory"))) or 0
     memory_key = "--memory in the args" if memory < spec.limits.memory else "limits.memory"
     return LaunchPlan(
-        tuple(emit(run)), {**engine_env, **hidden}, run.image, container_name, dict(labels), secrets, memory,
+        tuple(spell(run)), {**engine_env, **hidden}, run.image, container_name, dict(labels), secrets, memory,
         memory_key, _confinement(run, rule, memory), run,
     )  # fmt: skip
 

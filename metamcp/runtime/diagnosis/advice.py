@@ -43,6 +43,11 @@ _RULES: tuple[Rule, ...] = (
         "ping and POST/DELETE on it.",
     ),
     rule(
+        r"setting rlimit|setrlimit",
+        "The engine may not set a limit as high as that, since it lacks CAP_SYS_RESOURCE: write a lower --ulimit into "
+        "the server's args, or default_ulimits into Podman's containers.conf.",
+    ),
+    rule(
         r"permission denied|PermissionError|EACCES|operation not permitted",
         "The gateway's user may not use {path}: add the socket's group {gid} to the supervisor, "
         'in Compose with group_add: ["{gid}"].',
@@ -81,7 +86,7 @@ _RULES: tuple[Rule, ...] = (
         "runs the engine.",
     ),
     rule(
-        r"no such image|image not found|manifest (unknown|for)|unable to find image|reference does not exist",
+        r"no such image|image not (found|known)|manifest (unknown|for)|unable to find image|reference does not exist",
         "The image is not on the engine: build it there, or fetch it with docker pull or docker load.",
     ),
     rule(

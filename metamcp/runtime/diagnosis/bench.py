@@ -8,10 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from metamcp.config.model import Limits
-from metamcp.runtime.command.environment import for_docker
 from metamcp.runtime.diagnosis.advice import NO_CLI, advice
 from metamcp.runtime.diagnosis.outcomes import CheckFailedError, Deadline
-from metamcp.runtime.diagnosis.probe import NO_NETWORK, PROGRAM, Meanwhile, ProbeOrder, ProbeRun, Question, run_probe
+from metamcp.runtime.diagnosis.probe import (
+    NO_NETWORK,
+    PROGRAM,
+    Means,
+    Meanwhile,
+    ProbeOrder,
+    ProbeRun,
+    Question,
+    run_probe,
+)
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
 
@@ -22,7 +30,7 @@ class Bench:
     the same one."""
 
     engine: Engine
-    docker_cli: Sequence[str]
+    means: Means
     identity: Identity
     time: Deadline
     limits: Limits = field(default_factory=Limits)
@@ -38,7 +46,7 @@ class Bench:
     @property
     def environment(self) -> dict[str, str]:
         """Of a docker command."""
-        return for_docker(os.environ, self.engine.address)
+        return self.means.dialect.environment(os.environ, self.engine.address)
 
     def run(
         self,
@@ -46,12 +54,12 @@ class Bench:
         network: Sequence[str] = NO_NETWORK,
         meanwhile: Meanwhile = lambda _answers: None,
     ) -> ProbeRun:
-        """One container. Raises CheckFailedError when there is no docker command."""
+        """One container. Raises CheckFailedError when there is no docker command where one is needed."""
         order = ProbeOrder(self.image, self.identity, self.unique(), self.argv, self.limits, network, questions)
         try:
-            return run_probe(order, self.engine, self.docker_cli, self.time.left(), self.time.clock, meanwhile)
+            return run_probe(order, self.engine, self.means, self.time.left(), self.time.clock, meanwhile)
         except OSError as error:
-            raise CheckFailedError(f"{self.docker_cli[0]}: {error}", advice(NO_CLI, "")) from error
+            raise CheckFailedError(f"{' '.join(self.means.cli[:1])}: {error}", advice(NO_CLI, "")) from error
 
     def ask(
         self,

@@ -1,23 +1,27 @@
-"""One throw-away container through the real docker command line: what happened is observed here, judged elsewhere."""
+"""One throw-away container, started as servers are: what happened is observed here, judged elsewhere."""
 
 from __future__ import annotations
 
 import json
 import os
-import selectors
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from metamcp.config.model import Limits
 from metamcp.errors import EngineUnavailable
-from metamcp.runtime.command.environment import for_docker
+from metamcp.runtime.command.dialect import DOCKER, Dialect
+from metamcp.runtime.command.grammar import parse
+from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.diagnosis.talk import Talk
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import PROBE, Identity, container_labels, container_name
+from metamcp.runtime.policy.limits import DEFAULT_FILES
+from metamcp.runtime.process.interface import NotStarted, Runtime
+from metamcp.runtime.process.os_process import CommandLine
 
 PROGRAM = ("python3", "-I", "-S", "-c", Path(__file__).with_name("inside.py").read_text(encoding="utf-8"))
 """It runs until its input ends, so that the container still runs while it is inspected."""
@@ -32,17 +36,24 @@ Meanwhile = Callable[[Sequence[Mapping[str, Any]]], None]
 
 _LINE = b'{"jsonrpc":"2.0","method":"ping","id":"docker-test"}\n'
 _STDERR_KEPT = 2000
-_ANSWER_KEPT = 64 * 1024
-_CLEAN_UP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """How containers are started. ``cli``: how the engine's command line is called; empty where it is not."""
+
+    runtime: Runtime = field(default_factory=CommandLine)
+    dialect: Dialect = DOCKER
+    cli: Sequence[str] = ("docker",)
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeRun:
     """``answers``: one for each question that was answered, in order. ``left`` are the containers that outlived their
-    CLI by more than ``--rm`` allows; they are removed by now."""
+    end by more than ``--rm`` allows; they are removed by now."""
 
     echoed: bool
-    exit_code: int | None  # of the CLI; None: it had to be killed
+    exit_code: int | None  # None: it had to be killed
     stderr: str
     inspected: Mapping[str, Any] = field(default_factory=dict)
     left: tuple[str, ...] = ()
@@ -69,15 +80,22 @@ class ProbeOrder:
             flags += ["--label", f"{key}={value}"]
         flags += ["--memory", str(self.limits.memory), "--memory-swap", str(self.limits.memory)]
         flags += ["--cpus", f"{self.limits.cpus:g}", "--pids-limit", str(self.limits.pids)]
+        flags += ["--ulimit", f"nofile={DEFAULT_FILES}", "--ulimit", "core=0"]
         flags += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.network]
         flags += ["--log-driver", "none", "--pull", "never", "--entrypoint", self.argv[0]]
         return [*flags, self.image, *self.argv[1:]]
+
+    def plan(self, means: Means, engine: Engine) -> LaunchPlan:
+        run = parse("docker", self.run_arguments())
+        argv = (*means.cli, *means.dialect.spell(run)[1:])
+        environment = means.dialect.environment(os.environ, engine.address)
+        return LaunchPlan(argv, environment, self.image, container_name(PROBE, self.unique), {}, (), run=run)
 
 
 def run_probe(
     order: ProbeOrder,
     engine: Engine,
-    docker_cli: Sequence[str],
+    means: Means,
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
     meanwhile: Meanwhile = lambda _answers: None,
@@ -85,54 +103,35 @@ def run_probe(
     """Start, echo one line, inspect, ask, ``meanwhile``, end of input, wait. Takes ``seconds`` at most, and then some
     to clean up.
 
-    Raises EngineUnavailable when the engine stops to answer, and OSError when the CLI cannot be started.
+    Raises EngineUnavailable when the engine stops to answer, and OSError when the command line cannot be started.
     """
-    until = clock() + seconds
-    with tempfile.TemporaryFile() as stderr:  # a file: a full pipe would stop the container
-        child = _start(order, engine, docker_cli, stderr)
-        answers: list[dict[str, Any]] = []
-        try:
-            echoed = _exchange(child, _LINE, until, clock) == _LINE
-            inspected = engine.inspect(container_name(PROBE, order.unique)) if echoed else None
-            answers += _answers(child, order.questions if echoed else (), until, clock)
-            meanwhile(answers)
-            exit_code = _finish(child, until, clock)
-        finally:
-            _end(child)
-            left = _remove_left(order, engine)
-        stderr.seek(0)
-        said = stderr.read(_STDERR_KEPT).decode("utf-8", "replace").strip()
-    return ProbeRun(echoed, exit_code, said, inspected or {}, left, tuple(answers))
-
-
-def _start(order: ProbeOrder, engine: Engine, docker_cli: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*docker_cli, *order.run_arguments()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        bufsize=0,
-        env=for_docker(os.environ, engine.address),
-    )
-
-
-def _exchange(child: subprocess.Popen[bytes], line: bytes, until: float, clock: Callable[[], float]) -> bytes:
-    """The line that comes back for ``line``; less, and perhaps nothing, when the pipe ends or the time is over."""
-    assert child.stdin is not None and child.stdout is not None  # noqa: S101 - for the type checker
+    until, name = clock() + seconds, container_name(PROBE, order.unique)
+    inspected: Mapping[str, Any] | None = None
+    answers: list[dict[str, Any]] = []
+    echoed, exit_code, said = False, None, ""
     try:
-        child.stdin.write(line)
-    except BrokenPipeError:
-        return b""
-    return _read_line(child.stdout, until, clock)
+        talk = Talk(means.runtime, order.plan(means, engine), seconds)
+        with closing(talk):
+            echoed = talk.say(_LINE, until - clock()) == _LINE
+            inspected = engine.inspect(name) if echoed else None
+            answers += _answers(talk, order.questions if echoed else (), until, clock)
+            meanwhile(answers)
+            exit_code = talk.finish(until - clock())
+        said = talk.stderr
+    except NotStarted as refusal:
+        exit_code, said = refusal.code, refusal.text
+    finally:
+        left = _remove_left(order, engine)
+    return ProbeRun(echoed, exit_code, said[:_STDERR_KEPT].strip(), inspected or {}, left, tuple(answers))
 
 
 def _answers(
-    child: subprocess.Popen[bytes], questions: Sequence[Question], until: float, clock: Callable[[], float]
+    talk: Talk, questions: Sequence[Question], until: float, clock: Callable[[], float]
 ) -> list[dict[str, Any]]:
     """Up to the first question that is not answered as it should be."""
     found: list[dict[str, Any]] = []
     for question in questions:
-        line = _exchange(child, json.dumps(question).encode() + b"\n", until, clock)
+        line = talk.say(json.dumps(question).encode() + b"\n", until - clock())
         try:
             answer = json.loads(line)
         except ValueError:
@@ -141,37 +140,6 @@ def _answers(
             break  # some other program, which only echoes
         found.append(answer)
     return found
-
-
-def _read_line(pipe: IO[bytes], until: float, clock: Callable[[], float]) -> bytes:
-    """Up to and with the newline; what there is when the pipe ends or the time is over."""
-    line = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while not line.endswith(b"\n") and len(line) < _ANSWER_KEPT and selector.select(max(0.0, until - clock())):
-            chunk = pipe.read(_ANSWER_KEPT)
-            if not chunk:
-                break
-            line += chunk
-    return line
-
-
-def _finish(child: subprocess.Popen[bytes], until: float, clock: Callable[[], float]) -> int | None:
-    assert child.stdin is not None  # noqa: S101 - for the type checker
-    child.stdin.close()
-    try:
-        return child.wait(max(0.0, until - clock()))
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is None:
-        child.kill()
-    child.wait(_CLEAN_UP_SECONDS)
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            pipe.close()
 
 
 def _remove_left(order: ProbeOrder, engine: Engine) -> tuple[str, ...]:

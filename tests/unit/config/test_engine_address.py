@@ -72,6 +72,7 @@ def context(name: str, host: Any, *, skip: bool = False, tls: tuple[str, ...] = 
 
 HOSTS = [
     ({"DOCKER_HOST": "unix:///srv/d.sock"}, "unix:///srv/d.sock"),
+    ({"DOCKER_HOST": "unix:///srv/d.sock", "METAMCP_RUNTIME": "podman"}, "unix:///srv/d.sock"),
     ({"DOCKER_HOST": "unix:///srv/d.sock", "DOCKER_TLS_VERIFY": "1"}, "unix:///srv/d.sock"),
     ({"DOCKER_HOST": "tcp://proxy"}, "tcp://proxy:2375"),
     ({"DOCKER_HOST": "tcp://[::1]:99"}, "tcp://[::1]:99"),
@@ -224,6 +225,7 @@ def test_broken_meta_file_of_a_context_is_named() -> None:
 
 # --- nothing is set ----------------------------------------------------------------------------------------
 
+PODMAN = {"METAMCP_RUNTIME": "podman", "DOCKER_CONTEXT": "nope"}
 SOCKETS = [
     ("linux", {}, [], "/var/run/docker.sock", "none of"),
     ("linux", {}, ["/var/run/docker.sock", f"{HOME}/.rd/docker.sock"], "/var/run/docker.sock", "Docker is"),
@@ -233,6 +235,8 @@ SOCKETS = [
     ("linux", {"XDG_RUNTIME_DIR": "/run/user/7"}, ["/run/user/7/podman/podman.sock", "/run/podman/podman.sock"],
      "/run/user/7/podman/podman.sock", "rootless Podman"),
     ("linux", {}, ["/run/podman/podman.sock"], "/run/podman/podman.sock", "Podman"),
+    ("linux", PODMAN, ["/var/run/docker.sock", "/run/podman/podman.sock"], "/run/podman/podman.sock", "Podman"),
+    ("linux", PODMAN, ["/var/run/docker.sock"], "/run/podman/podman.sock", "none of"),
     ("darwin", {}, [], "/var/run/docker.sock", "none of"),
     ("darwin", {}, [f"{HOME}/.docker/run/docker.sock", f"{HOME}/.rd/docker.sock"], f"{HOME}/.docker/run/docker.sock",
      "Docker Desktop"),

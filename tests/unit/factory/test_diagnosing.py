@@ -28,6 +28,7 @@ from metamcp.runtime.cuts import Cuts
 from metamcp.runtime.diagnosis.checks.containers import Household
 from metamcp.runtime.diagnosis.diagnostics import only
 from metamcp.runtime.diagnosis.outcomes import CheckFailedError
+from metamcp.runtime.diagnosis.probe import Means
 from metamcp.runtime.labels import Identity
 
 ME = Identity("unit", "now")
@@ -52,8 +53,8 @@ def occasion(folder: Path, servers: str = SERVERS, allowlist: str = '{"images": 
         return load(folder)
 
     return Occasion(
-        settings, given.pop("engine", None), ME, lambda: core.build_resolver(settings, HERE, loaded(), ME), loaded,
-        lambda: Household(0, ()), Cuts(), **given,
+        settings, given.pop("engine", None), Means(), ME, lambda: core.build_resolver(settings, HERE, loaded(), ME),
+        loaded, lambda: Household(0, ()), Cuts(), **given,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from metamcp.errors import ServerUnavailable
 from metamcp.runtime import child as child_module
 from metamcp.runtime.child import Child, Exit, Grace, StderrRing
 from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.process.os_process import OsProcess
 from metamcp.runtime.states import ChildState
 
 SERVER = Path(__file__).parents[2] / "servers" / "misbehaving.py"
@@ -46,7 +47,7 @@ class Watched:
             bufsize=0, start_new_session=True,
         )
         plan = LaunchPlan(argv, {}, "", container, {}, ())
-        self.do(lambda: self.child.adopt(plan, process))
+        self.do(lambda: self.child.adopt(plan, OsProcess(process)))
 
     def do(self, call: Callable[[], Any]) -> Any:
         """Run ``call`` on the reactor's thread."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 import pytest
@@ -85,6 +86,29 @@ def test_only_137_with_an_oom_is_ever_of_memory(events: list[EngineEvent]) -> No
         assert any(item.action == "die" for item in events)
 
 
+# --- the account of a Podman, which tells neither a lack of memory nor which signal it was -----------------
+
+
+def podmans(*events: EngineEvent) -> Account:
+    found = Account(tells_memory=False)
+    for item in events:
+        found.hear(item)
+    return found
+
+
+def test_a_signal_that_is_not_named_is_the_one_that_it_died_of() -> None:
+    assert podmans(event("kill", 1.0), die()).killed_by is SIGKILL
+    assert podmans(event("kill", 1.0), die(code=143)).killed_by is SIGTERM
+    assert podmans(event("kill", 1.0), die(code=3)).killed_by is None
+
+
+def test_a_death_by_sigkill_that_nobody_asked_for_needs_no_further_word() -> None:
+    assert podmans(die()).killed_by_nobody and podmans(die()).complete
+    assert not podmans(event("kill", 1.0), die()).killed_by_nobody
+    assert not podmans(die(code=9)).killed_by_nobody
+    assert not account(die()).killed_by_nobody
+
+
 # --- the inquest -------------------------------------------------------------------------------------------
 
 
@@ -100,11 +124,11 @@ class Workers:
 
 
 class House:
-    def __init__(self, watching: bool = True) -> None:
+    def __init__(self, watching: bool = True, tells_memory: bool = True) -> None:
         self.reactor: Any = FakeReactor()
         self.workers: Any = Workers()
         self.away = False
-        self.inquest = Inquest(self.reactor, self.workers, self._ping)
+        self.inquest = Inquest(self.reactor, self.workers, self._ping, tells_memory)
         self.inquest.watching = watching
         self.inquest.open(NAME)
         self.told: list[Exit] = []
@@ -124,6 +148,15 @@ class House:
         (job,) = self.workers.jobs
         job()
         self.reactor.turn()
+
+
+def test_where_memory_is_only_likely_to_be_the_cause_that_is_said() -> None:
+    house = House(tells_memory=False)
+    house.explain()
+    house.hear(die())
+    (told,) = house.told
+    assert not told.oom_killed and told.describe().startswith("it got SIGKILL, and nobody asked the engine for that")
+    assert "most likely it ran out of memory (limit 512 MiB); limits.memory" in told.describe()
 
 
 def test_a_death_of_memory_names_the_limit_and_its_key() -> None:

@@ -28,6 +28,10 @@ def grown(root: Path, place: str, usage: str, cache: str) -> None:
         (f"docker/{ID}", V2),
         (f"memory/system.slice/docker-{ID}.scope", V1),
         (f"memory/docker/{ID}", V1),
+        (f"machine.slice/libpod-{ID}.scope", V2),
+        (f"libpod_parent/libpod-{ID}", V2),
+        (f"memory/machine.slice/libpod-{ID}.scope", V1),
+        (f"memory/libpod_parent/libpod-{ID}", V1),
     ],
 )
 def test_what_can_be_reclaimed_does_not_count(tmp_path: Path, place: str, names: tuple[str, str]) -> None:

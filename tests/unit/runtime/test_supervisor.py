@@ -23,6 +23,7 @@ from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.facts import ContainerFacts, EngineEvent
 from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.places import Caps, Place
+from metamcp.runtime.process.os_process import CommandLine
 from metamcp.runtime.states import ChildState
 from metamcp.runtime.supervisor import Supervisor
 from metamcp.runtime.teardown import Teardown
@@ -58,7 +59,7 @@ class House:
         self.teardown = Teardown(self.reactor, self.chores, self)
         self.inquest = Inquest(self.reactor, self.chores, lambda: None)
         self.supervisor = Supervisor(
-            self.reactor, self.starters, lambda spec, session: self.launch(spec, session), self.teardown,
+            self.reactor, self.starters, lambda spec, session: self.launch(spec, session), CommandLine(), self.teardown,
             self.inquest, grace, self._elsewhere, STARTERS, Caps(),
         )  # fmt: skip
         self.reactor.start()

@@ -15,6 +15,12 @@ from metamcp.runtime.diagnosis.probe import ProbeRun
 
 _PAGE = 4096
 _RELATIVE = 0.01  # by which the CPUs may differ: the engine counts in whole microseconds of a tenth of a second
+_PODMANS_OWN = frozenset({
+    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID",
+    "SYS_CHROOT",
+})  # fmt: skip
+"""What Podman gives by default: where all is dropped, it says so by these names."""
+
 _MORE = " The limits of servers in containers are not enforced until then."
 
 
@@ -45,7 +51,9 @@ class ContainerChecks:
         return Step("docker-cli", self._docker_cli)
 
     def _docker_cli(self) -> str:
-        cli, host = self.bench.docker_cli, self.bench.docker_host
+        cli, host = self.bench.means.cli, self.bench.docker_host
+        if not cli:
+            raise NotApplicableError("containers are started without a command line")
         argv, seconds = [*cli, "--version"], self.bench.time.left()
         try:
             done = subprocess.run(argv, capture_output=True, env=self.bench.environment, timeout=seconds, check=False)
@@ -105,7 +113,7 @@ def limit_problems(inspected: Mapping[str, Any], limits: Limits, seen: Mapping[s
         _number("swap", seen.get("swap"), _swap(host), 0, _PAGE),
         _number("cpus", seen.get("cpus"), (host.get("NanoCpus") or 0) / 1e9, limits.cpus, limits.cpus * _RELATIVE),
         _number("pids", seen.get("pids"), host.get("PidsLimit"), limits.pids, 0),
-        _flag("--cap-drop ALL", _none_left(seen), host.get("CapDrop") == ["ALL"]),
+        _flag("--cap-drop ALL", _none_left(seen), _drops_all(host)),
         _flag("no-new-privileges", seen.get("noNewPrivileges"), _no_new_privileges(host)),
         _flag("read-only root", seen.get("readOnly"), host.get("ReadonlyRootfs")),
     ]
@@ -130,6 +138,11 @@ def _swap(host: Mapping[str, Any]) -> float | None:
 
 def _none_left(seen: Mapping[str, Any]) -> bool | None:
     return None if seen.get("capabilities") is None else seen["capabilities"] == 0
+
+
+def _drops_all(host: Mapping[str, Any]) -> bool:
+    dropped = set(host.get("CapDrop") or ())
+    return "ALL" in dropped or dropped >= _PODMANS_OWN
 
 
 def _no_new_privileges(host: Mapping[str, Any]) -> bool:

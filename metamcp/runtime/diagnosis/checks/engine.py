@@ -80,7 +80,7 @@ class EngineChecks:
         if parts(version.api_version) < _OLDEST_API:
             raise CheckFailedError(f"{found}: too old", _TOO_OLD)
         self.engine.info()  # with a version in its path, which the engine has to accept
-        return f"{found}; API {self.engine.api_version} is spoken with it"
+        return f"{found}; API {self.engine.api_version()} is spoken with it"
 
     def _path(self) -> str:
         path = socket_path(self.docker_host)

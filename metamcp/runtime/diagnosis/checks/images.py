@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from metamcp.errors import EngineUnavailable
 from metamcp.runtime.diagnosis.advice import advice
 from metamcp.runtime.diagnosis.bench import Bench
 from metamcp.runtime.diagnosis.outcomes import CheckFailedError, NotApplicableError, Step
+from metamcp.runtime.pulling import TIMED_OUT
 
 _NAME_ONE = "Set METAMCP_TEST_IMAGE to an image with a python3 that the engine has or can fetch."
 
@@ -87,19 +88,17 @@ class ImageChecks:
             raise CheckFailedError(f"there is no image to try: {error}", _NAME_ONE) from error
 
     def _pull(self, reference: str) -> None:
-        argv = [*self.bench.docker_cli, "pull", "--quiet", reference]
-        environment, seconds = self.bench.environment, self.bench.time.left()
         try:
-            done = subprocess.run(argv, capture_output=True, env=environment, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired as error:
+            with self.bench.engine.pull(reference) as pull:
+                problem = pull.follow(self.bench.time.left())
+        except EngineUnavailable as error:
+            problem = error.text
+        if problem.endswith(TIMED_OUT):
             hint = f"Fetch it beforehand: docker pull {reference}, or name another one in METAMCP_TEST_IMAGE."
-            raise CheckFailedError(f"{reference} could not be fetched within {seconds:.0f} s", hint) from error
-        except OSError as error:
-            raise CheckFailedError(f"{reference} is not on the engine, and {argv[0]}: {error}", _NAME_ONE) from error
-        if done.returncode:
-            said = done.stderr.decode("utf-8", "replace").strip()
-            hint = advice(f"unable to find image {reference}\n{said}", self.bench.docker_host)
-            raise CheckFailedError(f"{reference} is not on the engine and cannot be fetched: {said}", hint)
+            raise CheckFailedError(f"{reference} is not on the engine: {problem}", hint)
+        if problem:
+            hint = advice(f"unable to find image {reference}\n{problem}", self.bench.docker_host)
+            raise CheckFailedError(f"{reference} is not on the engine and cannot be fetched: {problem}", hint)
 
     def _servers(self) -> list[ServerImage]:
         found = list(self.servers())

@@ -91,6 +91,11 @@ OBSERVED = {
         '"/bin/cta": stat /bin/cta: no such file or directory: unknown',
         "--entrypoint",
     ),
+    "rlimit": (
+        "runc: runc create failed: error during container init: error setting rlimits for ready process: error setting "
+        "rlimit type 7: operation not permitted: OCI permission denied",
+        "default_ulimits",
+    ),
     "not executable": ('OCI runtime create failed: exec: "/data": permission denied: unknown.', "not executable"),
     "platform": ("exec /usr/bin/python3: exec format error", "platform"),
     "bind": (

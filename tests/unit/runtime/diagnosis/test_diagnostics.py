@@ -324,6 +324,14 @@ def test_what_cannot_be_seen_from_inside_is_taken_from_the_engine(key: str) -> N
     assert limit_problems({"HostConfig": BELIEVED}, Limits(), {**SEEN, key: None}) == []
 
 
+def test_all_capabilities_are_dropped_also_where_podman_names_each() -> None:
+    named = ["AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW"]
+    named += ["SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"]
+    assert limit_problems({"HostConfig": {**BELIEVED, "CapDrop": named}}, Limits(), {}) == []
+    kept = [name for name in named if name != "SETUID"]
+    assert len(limit_problems({"HostConfig": {**BELIEVED, "CapDrop": kept}}, Limits(), {})) == 1
+
+
 def test_a_limit_is_rounded_down_to_pages_and_microseconds() -> None:
     limits = Limits(memory=100_000_000, cpus=0.333)
     seen = {**SEEN, "memory": 99_999_744, "cpus": 0.333}
