@@ -27,8 +27,9 @@ from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid, EngineUnavailable, MetaMCPError
-from metamcp.factory import core, judging_images
+from metamcp.factory import judging_images
 from metamcp.factory.remembering import image_id
+from metamcp.factory.starting import build_resolver, resolve_remote
 from metamcp.gateway.interface import Ask
 from metamcp.runtime.command import launch
 from metamcp.runtime.command.effective import Effective, Resolver
@@ -80,7 +81,7 @@ def check_config(settings: Settings) -> None:
         f"{settings.config_dir}: {len(config.servers)} servers, {len(config.namespaces)} namespaces, "
         f"{len(config.endpoints)} endpoints, {len(loaded.allowlist.rules)} allowlist rules: no mistakes"
     )
-    resolver = core.build_resolver(settings, locate(os.environ), loaded, Identity("check", "check"))
+    resolver = build_resolver(settings, locate(os.environ), loaded, Identity("check", "check"))
     for spec in config.servers.values():
         if spec.enabled:
             try:
@@ -92,7 +93,7 @@ def check_config(settings: Settings) -> None:
 def _check(resolver: Resolver, spec: ServerSpec) -> None:
     """Raises MetaMCPError when it would not start."""
     if spec.url:
-        core.resolve_remote(spec)
+        resolve_remote(spec)
         return
     verdict = resolver.resolve(spec).verdict
     if verdict is not None and verdict.would_deny:
@@ -109,7 +110,7 @@ def explain(settings: Settings, server: str) -> None:
     if spec is None:
         known = ", ".join(sorted(loaded.config.servers)) or "none"
         raise click.ClickException(f"there is no server {server!r}; configured: {known}")
-    resolver = core.build_resolver(settings, locate(os.environ), loaded, Identity("explain", "explain"))
+    resolver = build_resolver(settings, locate(os.environ), loaded, Identity("explain", "explain"))
     try:
         lines = _remote_explanation(spec) if spec.url else _explanation(resolver.resolve(spec))
         lines += [] if spec.url else _recorded(settings, spec, resolver)
@@ -140,7 +141,7 @@ def _recorded(settings: Settings, spec: ServerSpec, resolver: Resolver) -> list[
 
 def _remote_explanation(spec: ServerSpec) -> list[str]:
     """Path and query of a URL may hold a key, as every header may."""
-    address = shown(core.resolve_remote(spec).url)
+    address = shown(resolve_remote(spec).url)
     names = ", ".join(spec.headers) or "none"
     return [f"remote: {address}", f"transport: {spec.transport}", f"headers: {names}"]
 
@@ -207,7 +208,7 @@ def accept(settings: Settings, server: str) -> None:
 def scan(settings: Settings, target: str, as_json: bool) -> None:
     """Look into the image of the server TARGET, or into the image TARGET, now; exit 1 when that refuses it."""
     loaded = load(settings.config_dir)
-    resolver = core.build_resolver(settings, locate(os.environ), loaded, Identity("scan", "scan"))
+    resolver = build_resolver(settings, locate(os.environ), loaded, Identity("scan", "scan"))
     try:
         with Engine(resolver.engine) as engine:
             report, objections = judging_images.scan(resolver, loaded.config.servers.get(target), engine, target)

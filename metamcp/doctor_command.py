@@ -15,9 +15,9 @@ from metamcp.concurrency.tasks import Job
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.settings import Settings
-from metamcp.factory import core
 from metamcp.factory.diagnosing import Occasion, credentials, themes
 from metamcp.factory.runtimes import build_means
+from metamcp.factory.starting import build_resolver
 from metamcp.gateway.interface import Ask, Is
 from metamcp.link.client import LinkClient
 from metamcp.runtime.cuts import Cuts
@@ -50,7 +50,7 @@ def _checks(settings: Settings, engine: Engine, url: str, silence: float, names:
     means = build_means(settings, engine, _at_once)
     occasion = Occasion(
         settings, engine, means, identity,
-        lambda: core.build_resolver(settings, engine.address, load(settings.config_dir), identity, means.dialect),
+        lambda: build_resolver(settings, engine.address, load(settings.config_dir), identity, means.dialect),
         lambda: load(settings.config_dir), lambda: _household(settings, engine), Cuts(), url, silence,
         lambda: credentials(settings.state_dir),
     )  # fmt: skip

@@ -17,23 +17,23 @@ from metamcp.concurrency.tasks import Workers
 from metamcp.config.engine_address import EngineAddress, locate
 from metamcp.config.live import Live
 from metamcp.config.loader import Loaded, Stamp, load, stamp
-from metamcp.config.model import ServerSpec
 from metamcp.config.plan import Licence, Plan
-from metamcp.config.secrets import ResolvedServer, read_secret_file, resolve_server
 from metamcp.config.settings import Settings
 from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
-from metamcp.errors import CommandInvalid, ConfigInvalid, RefusedByPolicy
+from metamcp.errors import ConfigInvalid
 from metamcp.factory.diagnosing import Occasion, credentials, household
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
+from metamcp.factory.orders import noted, reset
 from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
-from metamcp.factory.runtimes import build_dialect, build_means, tells_memory
+from metamcp.factory.runtimes import build_means, tells_memory
+from metamcp.factory.starting import build_resolver, launcher, resolve_remote
 from metamcp.gateway.admission import Admission
-from metamcp.gateway.audit import Audit, Write, start_refused
+from metamcp.gateway.audit import Audit
 from metamcp.gateway.catalog import Catalog, Sources
-from metamcp.gateway.interface import Gateway, Reply
+from metamcp.gateway.interface import Gateway
 from metamcp.gateway.local import LocalGateway
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.operators import Body, answer
@@ -43,9 +43,7 @@ from metamcp.gateway.router import Operator, Router
 from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.child import Grace
-from metamcp.runtime.command.dialect import Dialect
 from metamcp.runtime.command.effective import Resolver, image_of
-from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.cuts import Cuts
 from metamcp.runtime.diagnosis.probe import Means
 from metamcp.runtime.engine import Engine
@@ -55,12 +53,10 @@ from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity
 from metamcp.runtime.memory import container_memory
 from metamcp.runtime.places import Caps
-from metamcp.runtime.policy.network import INTERNAL
 from metamcp.runtime.reaper import Reaper
-from metamcp.runtime.screening.admission import ImageAdmission
 from metamcp.runtime.screening.ledger import Ledger
 from metamcp.runtime.screening.programs import Programs
-from metamcp.runtime.supervisor import Launcher, Supervisor
+from metamcp.runtime.supervisor import Supervisor
 from metamcp.runtime.teardown import Teardown
 from metamcp.runtime.watch import Watch
 from metamcp.telemetry import logs
@@ -136,25 +132,6 @@ class Core:
         os.close(self.lock)
 
 
-def build_resolver(
-    settings: Settings, address: EngineAddress, loaded: Loaded, identity: Identity, dialect: Dialect | None = None
-) -> Resolver:
-    return Resolver(
-        allowlist=loaded.allowlist,
-        environ=os.environ,
-        identity=identity,
-        engine=address,
-        host_gateway=settings.transform_localhost,
-        unique=lambda: secrets.token_hex(4),
-        dialect=dialect or build_dialect(settings, address),
-    )
-
-
-def resolve_remote(spec: ServerSpec) -> ResolvedServer:
-    """Url and headers of a server that runs elsewhere, as they are now. Raises SecretMissing."""
-    return resolve_server(spec, os.environ, read_secret_file)
-
-
 def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     """Load the configuration and build the gateway; nothing runs before its reactor does. Raises ConfigInvalid."""
     engine = Engine(locate(os.environ))
@@ -184,7 +161,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     def screened(tell: Callable[[str], None]) -> Callable[[str], None]:
         return _screened(screeners, lambda server: prepare(resolver(), live, image_admission, server), tell)
 
-    launch = _launcher(resolver, engine, image_admission, audit_log.write)
+    launch = launcher(resolver, engine, image_admission, audit_log.write)
     teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping, tells_memory(settings))
     supervisor = Supervisor(
         reactor, starters, launch, means.runtime, teardown, inquest, grace or Grace(),
@@ -223,17 +200,17 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     operators = answers_of(occasion, snapshot, judging(resolver, engine, image_admission), reactor, questions)
     audit = Audit(audit_log.write, reactor.clock)
 
-    def reset(server: str) -> Body:
-        return _reset(live, pool, catalog, server)
+    def try_again(server: str) -> Body:
+        return reset(live, pool, catalog, server)
 
     orders: dict[str, Operator] = {
         "reload": lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body)),
-        "reset": lambda reply, server: answer(reply, reset(server)),
+        "reset": lambda reply, server: answer(reply, try_again(server)),
         "accept-image": accepting(
-            reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), reset
+            reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), try_again
         ),
     }  # fmt: skip
-    operators |= {name: _noted(audit, name, order) for name, order in orders.items()}
+    operators |= {name: noted(audit, name, order) for name, order in orders.items()}
     operators |= {"access": admission.watch, "issuer-keys": admission.renew}
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
@@ -298,18 +275,6 @@ def _engine_back(pool: UpstreamPool, catalog: Catalog) -> None:
     catalog.retry()
 
 
-def _reset(live: Live, pool: UpstreamPool, catalog: Catalog, server: str) -> Body:
-    """By hand: the server is tried at once, whatever became of it before."""
-    if server not in live.config.servers:
-        known = ", ".join(sorted(live.config.servers)) or "none"
-        return (404, {"error": f"there is no server {server!r}; configured: {known}"})
-    if not live.config.servers[server].enabled:
-        return (409, {"error": f"server {server!r} is disabled in the configuration"})
-    pool.reset(server)
-    catalog.refresh(server)
-    return (200, {"server": server})
-
-
 def _retire(pool: UpstreamPool) -> Callable[[str], None]:
     """Of an image that is another one now: who has a container of the old one keeps it, nobody else gets it."""
     return lambda server: pool.retire(server, "its image is another one", sessions=False)
@@ -334,32 +299,6 @@ def _screened(
         tell(server)
 
     return both
-
-
-def _noted(audit: Audit, name: str, order: Operator) -> Operator:
-    """What an operator has done, noted before it is."""
-
-    def do(reply: Reply, argument: str) -> None:
-        audit.ordered(name, argument)
-        order(reply, argument)
-
-    return do
-
-
-def _launcher(resolver: Callable[[], Resolver], engine: Engine, admission: ImageAdmission, write: Write) -> Launcher:
-    """``resolver`` is asked anew for each start: the allowlist may have become another one."""
-
-    def launch(spec: ServerSpec, session: str) -> LaunchPlan:
-        try:
-            plan = resolver().launch(spec, session, admission.admit)
-        except (RefusedByPolicy, CommandInvalid) as refused:
-            start_refused(write, spec.name, refused)
-            raise
-        if plan.container_name and spec.network == "internal":
-            engine.ensure_internal_network(INTERNAL)
-        return plan
-
-    return launch
 
 
 def _schedule(core: Core, registry: SessionRegistry) -> None:

@@ -13,7 +13,6 @@ from metamcp.config.engine_address import EngineAddress
 from metamcp.config.loader import Loaded, load
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
-from metamcp.factory import core
 from metamcp.factory.diagnosing import (
     DEMO_IMAGE,
     Occasion,
@@ -24,6 +23,7 @@ from metamcp.factory.diagnosing import (
     probe_url,
     themes,
 )
+from metamcp.factory.starting import build_resolver
 from metamcp.runtime.cuts import Cuts
 from metamcp.runtime.diagnosis.checks.containers import Household
 from metamcp.runtime.diagnosis.diagnostics import only
@@ -53,7 +53,7 @@ def occasion(folder: Path, servers: str = SERVERS, allowlist: str = '{"images": 
         return load(folder)
 
     return Occasion(
-        settings, given.pop("engine", None), Means(), ME, lambda: core.build_resolver(settings, HERE, loaded(), ME),
+        settings, given.pop("engine", None), Means(), ME, lambda: build_resolver(settings, HERE, loaded(), ME),
         loaded, lambda: Household(0, ()), Cuts(), **given,
     )  # fmt: skip
 
