@@ -75,22 +75,33 @@ def test_image_is_small_says_what_it_is_and_has_nothing_to_build_with(engine: En
 # --- production --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", COMPOSES)
 def test_gateway_in_compose_serves_clients_and_operators_and_leaves_nothing(
-    kind: str, engine: Engine, images: Images, tmp_path: Path
+    engine: Engine, images: Images, tmp_path: Path
 ) -> None:
-    with up(kind, images, engine) as running:
+    with up(COMPOSES[0], images, engine) as running:
         the_container_is_confined(running)
         the_two_tiers_are_two_users(running)
         neither_user_reaches_what_the_other_has(running)
         operators_are_answered(running)
-        with running_nginx(tmp_path, running.port) as nginx:
-            for transport in ("sse", "mcp"):
-                through = f"http://127.0.0.1:{nginx.port}"
-                assert asyncio.run(notes_of_a_session(through, transport, SERVER)) == f"1. by {transport}"
-            assert requests.get(f"http://127.0.0.1:{nginx.port}/docker-test/check", timeout=10).status_code == 404
+        clients_are_served_through_nginx(running, tmp_path)
         only_a_key_opens_the_diagnostics_then(running)
         ends_well_and_leaves_nothing(running, [running.name])
+
+
+def test_the_other_compose_runs_the_same_file_the_same_way(engine: Engine, images: Images, tmp_path: Path) -> None:
+    with up(COMPOSES[1], images, engine) as running:
+        the_container_is_confined(running)
+        the_two_tiers_are_two_users(running)
+        clients_are_served_through_nginx(running, tmp_path)
+        ends_well_and_leaves_nothing(running, [running.name])
+
+
+def clients_are_served_through_nginx(running: Project, folder: Path) -> None:
+    with running_nginx(folder, running.port) as nginx:
+        for transport in ("sse", "mcp"):
+            through = f"http://127.0.0.1:{nginx.port}"
+            assert asyncio.run(notes_of_a_session(through, transport, SERVER)) == f"1. by {transport}"
+        assert requests.get(f"http://127.0.0.1:{nginx.port}/docker-test/check", timeout=10).status_code == 404
 
 
 def the_container_is_confined(running: Project) -> None:
@@ -142,10 +153,10 @@ def neither_user_reaches_what_the_other_has(running: Project) -> None:
 
 
 def operators_are_answered(running: Project) -> None:
-    for path in ("check", "test", "info"):
-        answer = requests.get(f"{running.url}/docker-test/{path}", timeout=70)
-        assert answer.status_code == 200, answer.text
-    names = [check["name"] for check in requests.get(f"{running.url}/docker-test/test", timeout=70).json()["checks"]]
+    paths = ("check", "test", "info")
+    answers = {path: requests.get(f"{running.url}/docker-test/{path}", timeout=70) for path in paths}
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(answers, 200), answers
+    names = [check["name"] for check in answers["test"].json()["checks"]]
     done = running.execute(SCRIPT)
     assert done.returncode == 0, done.stdout + done.stderr
     gateways, doctors = (told(part) for part in done.stdout.split("doctor, as"))
