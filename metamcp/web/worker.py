@@ -40,7 +40,7 @@ class Edge:
 
 def worker(edge: Edge) -> type[Worker]:
     """The class for gunicorn's ``worker_class``."""
-    server = type("Server", (_Server,), {"edge": edge})
+    server = type("Server", (_Server,), {"edge": edge, "running": []})
     return type("Worker", (Worker,), {"server_class": server})
 
 
@@ -167,9 +167,12 @@ class _Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunic
 
 class _Server(PyWSGIServer):  # type: ignore[misc]  # likewise
     edge: Edge
+    running: list[_Server]
+    """Of this worker's process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.running.append(self)
         self.waiting: set[_Handler] = set()
         self.draining = False
         self.addresses: Counter[str] = Counter()
@@ -194,7 +197,7 @@ class _Server(PyWSGIServer):  # type: ignore[misc]  # likewise
                 del self.addresses[name]
 
     def close(self) -> None:
-        """Called first when the worker ends: stop accepting, and hang up where nobody is being served."""
+        """Stop accepting, and hang up where nobody is being served. May be called twice."""
         super().close()
         self.draining = True
         for handler in tuple(self.waiting):
@@ -206,16 +209,42 @@ class Worker(GeventPyWSGIWorker):  # type: ignore[misc]  # likewise
     """``worker`` makes the class that is complete."""
 
     wsgi_handler = _Handler
+    _serving: Any = None  # the greenlet in ``run``
+
+    def run(self) -> None:
+        import gevent  # noqa: PLC0415  after the worker has patched
+
+        self._serving = gevent.getcurrent()
+        try:
+            super().run()
+        finally:
+            self._serving = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: long-lived streams end at once; calls in flight have ``graceful_timeout``."""
-        import gevent  # noqa: PLC0415  after the worker has patched
+        import gevent  # noqa: PLC0415  likewise
 
         gevent.spawn(self._drain)
         super().handle_exit(sig, frame)
 
     def _drain(self) -> None:
+        """gunicorn's own loops would look once a second whether all is over; this one knows when it is."""
+        import gevent  # noqa: PLC0415  likewise
+
         from metamcp.web.state import web_state  # noqa: PLC0415
 
         if app := getattr(self, "wsgi", None):  # told to end before it had loaded the application
             web_state(app).streams.drain()
+        if not self.server_class.running:
+            return
+        for server in self.server_class.running:
+            server.close()
+        with gevent.Timeout(self.cfg.graceful_timeout, exception=False):
+            for server in self.server_class.running:
+                server.pool.join()
+            gevent.get_hub().loop.run_callback(self._leave)
+
+    def _leave(self) -> None:
+        """In the hub, as gevent's own ``kill``."""
+        if self._serving is not None:
+            self._serving.throw(SystemExit)
