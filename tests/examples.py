@@ -8,7 +8,7 @@ from hypothesis import settings
 
 def register_profiles() -> None:
     """Without deadlines: they would measure the machine."""
-    settings.register_profile("usual", deadline=None)
+    settings.register_profile("usual", deadline=None, max_examples=50)
     settings.register_profile("quick", deadline=None, max_examples=15)
     settings.register_profile("many", deadline=None, max_examples=400)
     settings.load_profile("usual")

@@ -31,7 +31,9 @@ from scenes import (
 )
 
 GOOD, STUBBORN = MODES
-RUNTIMES = ("docker-cli", "docker-api", "podman")
+RUNTIMES = (pytest.param("docker-cli", marks=pytest.mark.nightly), "docker-api", "podman")
+"""What test_kill_matrix shows of docker-cli at each change is shown a second time only at night."""
+
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def life(house: House) -> Iterator[None]:
 def test_its_runtime_is_in_effect_and_the_container_is_known(house: House) -> None:
     with life(house):
         scene = house.scene(GOOD)
+        eventually(lambda: scene.child()["containerId"], "the engine has told its id", SECONDS)
         child = scene.child()
         assert "not-in-effect" not in house.gateway.log
         assert len(child["containerId"]) == 64
