@@ -18,6 +18,8 @@ from gateway_process import ROOT, GatewayProcess, eventually, free_port, process
 TRANSPORTS = ("streamable-http", "sse")
 PATHS = {"streamable-http": "mcp", "sse": "sse"}
 TOKEN = "open-sesame"
+START_SECONDS = 100.0
+"""The SDK alone takes several seconds to be loaded, and many of them on a busy machine."""
 
 
 class RemoteServer:
@@ -34,7 +36,12 @@ class RemoteServer:
         argv = [sys.executable, str(ROOT / "tests/servers/remote_server.py"), self.transport, str(self.port), TOKEN]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
-        eventually(self._answers, f"the remote server answers\n{self._log.read_text()}", 30)
+        try:
+            eventually(self._answers, "the remote server answers", START_SECONDS)
+        except BaseException:
+            self.kill()
+            print(self.log)
+            raise
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self._log.read_text()
