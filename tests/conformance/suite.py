@@ -46,12 +46,21 @@ class Suite:
 
     def run(self, url: str, revision: str, folder: Path) -> list[Scenario]:
         """Each scenario of ``revision`` against the server at ``url``; ``folder`` keeps what the suite writes."""
-        arguments = ["server", "--url", url, "--requirements", revision, "-o", str(folder)]
+        found = self._results(url, folder, "--requirements", revision)
+        return [Scenario(name, read_checks(found.get(name))) for name in self.scenarios(revision)]
+
+    def again(self, url: str, revision: str, folder: Path, name: str) -> Scenario:
+        """One scenario of ``revision``, alone."""
+        found = self._results(url, folder, "--scenario", name, "--spec-version", revision)
+        return Scenario(name, read_checks(found.get(name)))
+
+    def _results(self, url: str, folder: Path, *which: str) -> dict[str, Path]:
+        """By scenario."""
+        arguments = ["server", "--url", url, *which, "-o", str(folder)]
         done = run_node(str(self._program), *arguments, seconds=RUN_SECONDS)
         (folder / "output.txt").write_text(done.stdout + done.stderr)
         # The folder of a scenario has its name and the time: server-tools-list-2026-01-02T03-04-05-678Z.
-        found = {re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*", "", path.parent.name): path for path in results_in(folder)}
-        return [Scenario(name, read_checks(found.get(name))) for name in self.scenarios(revision)]
+        return {re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*", "", path.parent.name): path for path in results_in(folder)}
 
 
 def results_in(folder: Path) -> list[Path]:
@@ -79,6 +88,11 @@ def problems(scenarios: Iterable[Scenario], expected: Mapping[str, str]) -> list
     unused = dict(expected)
     found = [problem for scenario in scenarios for problem in _judged(scenario, unused, expected)]
     return found + [f"{entry}: expected to fail ({reason}), but it does not" for entry, reason in unused.items()]
+
+
+def unexpected(scenario: Scenario, expected: Mapping[str, str]) -> list[str]:
+    """Every check of it that failed, and was not expected to."""
+    return list(_judged(scenario, {}, expected))
 
 
 def _judged(scenario: Scenario, unused: dict[str, str], expected: Mapping[str, str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conformance.fixture.catalog import TOOLS
-from conformance.suite import HERE, Suite, problems
+from conformance.suite import HERE, Suite, problems, unexpected
 from docker_engine import Engine
 from gateway_process import ROOT, process_server, running_gateway
 
@@ -37,9 +37,16 @@ def container_of(engine: Engine, era: str) -> dict[str, Any]:
 
 
 def report(suite: Suite, url: str, revision: str, run: str, folder: Path) -> list[str]:
+    """Several scenarios have deadlines of the suite's own, the shortest 600 ms, and a busy machine pauses for longer.
+    What fails three times does not fail for that."""
     expected = EXPECTED.get(f"{run} {revision}", {})
-    scenarios = suite.run(url, revision, folder)
-    return problems([scenario for scenario in scenarios if not scenario.name.startswith(NOT_OFFERED)], expected)
+    scenarios = [scenario for scenario in suite.run(url, revision, folder) if not scenario.name.startswith(NOT_OFFERED)]
+    for attempt in range(2):
+        for place, scenario in enumerate(scenarios):
+            if unexpected(scenario, expected):
+                alone = folder / f"again-{attempt}-{scenario.name}"
+                scenarios[place] = suite.again(url, revision, alone, scenario.name)
+    return problems(scenarios, expected)
 
 
 @pytest.mark.parametrize(("era", "revision"), RUNS)

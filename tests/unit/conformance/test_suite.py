@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from conformance.suite import Check, Scenario, problems
+from conformance.suite import Check, Scenario, problems, unexpected
 
 GOOD = Scenario("good", (Check("wire", "SUCCESS", ""), Check("sent", "INFO", "")))
 BAD = Scenario("bad", (Check("wire", "SUCCESS", ""), Check("text", "FAILURE", "no text"), Check("id", "WARNING", "0")))
@@ -25,6 +25,8 @@ def test_expected_scenario_may_fail_as_a_whole() -> None:
 
 def test_expected_check_excuses_no_other() -> None:
     assert problems([BAD], {"bad:text": "known"}) == ["bad:id WARNING 0"]
+    assert unexpected(BAD, {"bad:text": "known"}) == ["bad:id WARNING 0"]
+    assert unexpected(GOOD, {}) == []
 
 
 def test_expectation_that_succeeds_or_is_not_there_is_stale() -> None:
