@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+_ATTEMPTS = 3
+_GAVE_UP = re.compile(r"Cannot connect|error during connect|deadline exceeded|timeout", re.IGNORECASE)
 
 
 class FakeEngine(http.server.ThreadingHTTPServer):
@@ -19,12 +23,16 @@ class FakeEngine(http.server.ThreadingHTTPServer):
         self.created: list[tuple[str, bytes]] = []
 
     def asked_by(self, argv: list[str], env: Mapping[str, str] | None = None) -> list[tuple[str, bytes]]:
-        """The requests to create a container that one run of the CLI makes."""
-        self.created.clear()
+        """The requests to create a container that one run of the CLI makes, which has to reach this engine: it waits
+        for no answer as long as a busy machine may take."""
         own = {"HOME": "/nonexistent", **(env or {})}
         own |= {"PATH": os.environ["PATH"], "DOCKER_HOST": f"tcp://127.0.0.1:{self.server_port}"}
-        self.said = subprocess.run(argv, env=own, capture_output=True, text=True, timeout=30).stderr
-        return list(self.created)
+        for _ in range(_ATTEMPTS):
+            self.created.clear()
+            self.said = subprocess.run(argv, env=own, capture_output=True, text=True, timeout=60).stderr
+            if self.created or not _GAVE_UP.search(self.said):
+                return list(self.created)
+        raise AssertionError(f"the docker command does not reach its engine: {self.said}")
 
 
 @contextmanager

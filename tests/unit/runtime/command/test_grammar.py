@@ -283,9 +283,15 @@ def test_hidden_flags_of_the_table_exist(cli: str) -> None:
 
 @pytest.fixture(scope="module")
 def created_by(cli: str) -> Iterator[Callable[[list[str]], list[tuple[str, bytes]]]]:
-    """Runs the real CLI against the fake engine and gives the requests to create a container."""
+    """Runs the real CLI against the fake engine and gives its one request to create a container."""
+
+    def created(args: list[str]) -> list[tuple[str, bytes]]:
+        found = engine.asked_by([cli, *args])
+        assert len(found) == 1, engine.said
+        return found
+
     with fake_engine() as engine:
-        yield lambda args: engine.asked_by([cli, *args])
+        yield created
 
 
 @pytest.mark.parametrize(
@@ -305,5 +311,4 @@ def test_installed_cli_reads_the_canonical_argv_like_the_original(
     created_by: Callable[[list[str]], list[tuple[str, bytes]]], args: list[str]
 ) -> None:
     original = created_by(args)
-    assert len(original) == 1
     assert created_by(emit(parse("docker", args))[1:]) == original
