@@ -184,6 +184,7 @@ def only_a_key_opens_the_diagnostics_then(running: Project) -> None:
 # --- development -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_code_that_changes_is_served_without_a_new_image(engine: Engine, images: Images) -> None:
     """From a copy of the project's folder: Compose looks for the package beside its files."""
     with open_folder() as folder:

@@ -39,7 +39,7 @@ def prefix() -> str:
     return f"10.247.{secrets.randbelow(250) + 1}"
 
 
-@pytest.mark.parametrize("kind", COMPOSES)
+@pytest.mark.parametrize("kind", [COMPOSES[0], pytest.param(COMPOSES[1], marks=pytest.mark.nightly)])
 def test_split_form_serves_clients_through_its_nginx_and_leaves_nothing(
     kind: str, engine: Engine, images: Images
 ) -> None:
