@@ -15,7 +15,7 @@ from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.facts import ContainerFacts, EngineEvent
 from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.places import Caps, Place, Scope
-from metamcp.runtime.process.interface import ENGINE_REFUSED, NotStarted, Runtime, Start
+from metamcp.runtime.process.interface import ENGINE_REFUSED, REFUSED, NotStarted, Runtime, Start
 from metamcp.runtime.starts import Starts
 from metamcp.runtime.states import ChildState
 from metamcp.runtime.teardown import Teardown
@@ -29,7 +29,6 @@ Elsewhere = Callable[[ServerSpec, str], Child]
 
 _VERIFY_SECONDS = 1.0  # for the last containers to be verified at the end
 _LATE_SECONDS = 2.0  # what was asked of the engine, and cut short, may be done so much later
-_NO_ANSWER = 125
 
 
 class Supervisor:
@@ -214,7 +213,7 @@ def _hinted(plan: LaunchPlan, ended: Exit) -> Exit:
 
 def _was_cut_short(ended: Exit | None) -> bool:
     """Whoever asked the engine for the container was ended, or did not hear the answer."""
-    return ended is not None and (ended.code == _NO_ANSWER or (ended.code is None and ended.signal is not None))
+    return ended is not None and (ended.code == REFUSED or (ended.code is None and ended.signal is not None))
 
 
 def _too_many(spec: ServerSpec) -> AtCapacity:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from metamcp.concurrency.reactor import Reactor
 from metamcp.errors import MetaMCPError
 from metamcp.runtime.command.launch import LaunchPlan
-from metamcp.runtime.process.interface import Hears, NotStarted, Process, Runtime, Start
+from metamcp.runtime.process.interface import REFUSED, Hears, NotStarted, Process, Runtime, Start
 
 _KILLED_SECONDS = 5.0
 _MOST = 64 * 1024  # bytes of output that are kept
@@ -93,7 +93,7 @@ def _started(runtime: Runtime, plan: LaunchPlan, seconds: float) -> Process:
         runtime.start(plan, start)
         outcome = outcomes.get(timeout=seconds + _KILLED_SECONDS)
     except queue.Empty:
-        raise NotStarted(125, "it did not start in time (timed out)") from None
+        raise NotStarted(REFUSED, "it did not start in time (timed out)") from None
     finally:
         limit.cancel()
         limit.join()

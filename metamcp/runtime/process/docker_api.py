@@ -21,14 +21,13 @@ from metamcp.runtime.engine import Engine
 from metamcp.runtime.process.attached import AttachedContainer
 from metamcp.runtime.process.engine_socket import EngineSocket
 from metamcp.runtime.process.http_answer import Answer
-from metamcp.runtime.process.interface import NotStarted, Start
+from metamcp.runtime.process.interface import NOT_EXECUTABLE, NOT_FOUND, REFUSED, NotStarted, Start
 from metamcp.telemetry import logs
 
 ENGINE_SECONDS = 60.0
 """For the engine to create, attach to and start one container; ``timeouts.start`` is usually shorter."""
 
 _CREATORS, _PULLERS, _MOST_WAITING = 32, 4, 1024
-_REFUSED, _NOT_EXECUTABLE, _NOT_FOUND = 125, 126, 127
 _ABSENT = 404
 _OK = (200, 201, 204, 101)
 _WORDS_OF_NOT_FOUND = ("executable file not found", "no such file or directory", "system cannot find the file")
@@ -60,7 +59,7 @@ class DockerApi:
         try:
             request = create_request(plan.run, plan.env)
         except InvalidValueError as error:
-            raise NotStarted(_REFUSED, f"docker: {error}") from error
+            raise NotStarted(REFUSED, f"docker: {error}") from error
         order = _Order(plan, request, start, pulls(plan.run) and _is_reference(plan.image))
         self._hand(self._creators, order, self._create)
 
@@ -80,7 +79,7 @@ class DockerApi:
                 order.start.failed(error)
 
         if not crew.submit(run):
-            raise NotStarted(_REFUSED, "docker: too many containers are being started")
+            raise NotStarted(REFUSED, "docker: too many containers are being started")
 
     def _create(self, order: _Order) -> None:
         created = self._created(order)
@@ -93,7 +92,7 @@ class DockerApi:
         try:
             return self._engine.api_version()
         except EngineUnavailable as error:
-            raise NotStarted(_REFUSED, f"docker: {error.text}") from error
+            raise NotStarted(REFUSED, f"docker: {error.text}") from error
 
     def _pull_and_start(self, order: _Order) -> None:
         self._pull(order)
@@ -108,10 +107,10 @@ class DockerApi:
         except EngineUnavailable as error:
             problem = error.text
         if order.start.given_up:
-            raise NotStarted(_REFUSED, "")
+            raise NotStarted(REFUSED, "")
         if problem:
             text = f"Unable to find image '{image}' locally\ndocker: Error response from daemon: {problem}"
-            raise NotStarted(_REFUSED, text)
+            raise NotStarted(REFUSED, text)
 
     def _created(self, order: _Order) -> Answer:
         with closing(self._socket(order)) as connection:
@@ -156,7 +155,7 @@ def _created_id(answer: Answer) -> str:
     try:
         return str(json.loads(_checked(answer).body)["Id"])
     except (ValueError, TypeError, KeyError) as error:
-        raise NotStarted(_REFUSED, "docker: the engine's answer cannot be understood") from error
+        raise NotStarted(REFUSED, "docker: the engine's answer cannot be understood") from error
 
 
 def _checked(answer: Answer) -> Answer:
@@ -165,11 +164,11 @@ def _checked(answer: Answer) -> Answer:
         return answer
     said = _message(answer)
     lower = said.lower()
-    code = _REFUSED
+    code = REFUSED
     if any(words in lower for words in _WORDS_OF_NOT_FOUND):
-        code = _NOT_FOUND
+        code = NOT_FOUND
     elif any(words in lower for words in _WORDS_OF_NOT_EXECUTABLE):
-        code = _NOT_EXECUTABLE
+        code = NOT_EXECUTABLE
     raise NotStarted(code, f"docker: Error response from daemon: {said}")
 
 

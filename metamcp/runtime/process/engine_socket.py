@@ -14,10 +14,9 @@ from urllib.parse import quote, urlencode, urlsplit
 from metamcp.config.engine_address import EngineAddress
 from metamcp.runtime.diagnosis.advice import socket_path
 from metamcp.runtime.process.http_answer import Answer, BadAnswerError
-from metamcp.runtime.process.interface import NotStarted, Start
+from metamcp.runtime.process.interface import REFUSED, NotStarted, Start
 
 _READ = 65536
-_REFUSED = 125
 
 
 def can_reach(address: EngineAddress) -> bool:
@@ -76,7 +75,7 @@ class EngineSocket:
             return sock
         except OSError as error:
             text = f"docker: Cannot connect to the Docker daemon at {self._host}: {_why(error)}"
-            raise NotStarted(_REFUSED, text) from error
+            raise NotStarted(REFUSED, text) from error
 
     def _begin(
         self, method: str, path: str, query: Mapping[str, str], body: Any, fields: Mapping[str, str],
@@ -107,8 +106,8 @@ class EngineSocket:
                 yield
         except (OSError, BadAnswerError) as error:
             if self._start.given_up:
-                raise NotStarted(_REFUSED, "") from error  # the engine is not to blame
-            raise NotStarted(_REFUSED, f"docker: error during connect: {_why(error)}") from error
+                raise NotStarted(REFUSED, "") from error  # the engine is not to blame
+            raise NotStarted(REFUSED, f"docker: error during connect: {_why(error)}") from error
 
     def _cut(self) -> None:
         with suppress(OSError):

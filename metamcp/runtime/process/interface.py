@@ -17,7 +17,8 @@ from metamcp.concurrency.reactor import Reactor
 from metamcp.errors import MetaMCPError
 from metamcp.runtime.command.launch import LaunchPlan
 
-ENGINE_REFUSED = (125, 126, 127)
+REFUSED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+ENGINE_REFUSED = (REFUSED, NOT_EXECUTABLE, NOT_FOUND)
 """Exit codes of ``docker run`` that are the engine's own: the container, or its command, could not be started."""
 
 CHUNK = 65536  # the capacity of a pipe; a larger buffer would only be allocated in vain
@@ -105,7 +106,7 @@ class Start:
         already is."""
         with self._lock:
             if self._given_up:
-                raise NotStarted(125, "")
+                raise NotStarted(REFUSED, "")
             self._abort = abort
         try:
             yield
