@@ -18,7 +18,7 @@ MAX_TARGET = 8000
 """Bytes of the request line."""
 
 MAX_HEADERS, MAX_HEADER_BYTES = 96, 64 * 1024
-"""Fields, and bytes of all of them. The parser behind this one (``http.client``) takes 99 fields."""
+"""Fields, and bytes of all of them."""
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of one request's body."""
@@ -32,11 +32,24 @@ _ONCE = frozenset({b"content-length", b"transfer-encoding", b"host", b"content-t
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """``length``: bytes of the body; None when it comes in chunks."""
+    """``version`` is ``HTTP/1.1`` or ``HTTP/1.0``. ``fields``: by name in lower case; what stood in several fields of
+    one name is one value, with commas (RFC 9110, 5.2). ``length``: bytes of the body; None when it comes in chunks."""
 
     method: str
+    target: str
+    version: str
+    fields: dict[bytes, bytes]
     length: int | None
-    awaits_continue: bool
+
+    @property
+    def awaits_continue(self) -> bool:
+        return self.fields.get(b"expect", b"").lower() == b"100-continue"
+
+    @property
+    def closes(self) -> bool:
+        """Is this the last request of its connection (RFC 9112, 9.3)?"""
+        options = {option.strip() for option in self.fields.get(b"connection", b"").lower().split(b",")}
+        return b"close" in options or (self.version == "HTTP/1.0" and b"keep-alive" not in options)
 
 
 def read(line: bytes, fields: list[bytes]) -> Head:
@@ -49,16 +62,22 @@ def read(line: bytes, fields: list[bytes]) -> Head:
     length = _length(named, found[3])
     if length and found[1] == b"HEAD":
         raise InvalidRequest("HEAD has no body")
-    return Head(found[1].decode(), length, named.get(b"expect", b"").lower() == b"100-continue")
+    return Head(found[1].decode(), found[2].decode(), found[3].decode(), named, length)
 
 
-def too_large(line: bytes, fields: list[bytes]) -> MetaMCPError | None:
-    """For the reader, after each line: the refusal of a head that need not be read to its end."""
+def texts(head: Head) -> dict[str, str]:
+    """The fields, for a log."""
+    return {name.decode(): value.decode("latin-1") for name, value in head.fields.items()}
+
+
+def too_large(line: bytes, fields: list[bytes], size: int) -> MetaMCPError | None:
+    """For the reader, after each line: the refusal of a head that need not be read to its end. ``size``: bytes of all
+    ``fields``."""
     if len(line) > MAX_TARGET:
         return TargetTooLong(f"the request line must not be longer than {MAX_TARGET} bytes")
     if len(fields) > MAX_HEADERS:
         return HeadersTooLarge(f"a request may have {MAX_HEADERS} header fields")
-    if sum(map(len, fields)) > MAX_HEADER_BYTES:
+    if size > MAX_HEADER_BYTES:
         return HeadersTooLarge(f"the header fields of a request may have {MAX_HEADER_BYTES} bytes")
     return None
 
@@ -86,7 +105,8 @@ def _named(fields: list[bytes]) -> dict[bytes, bytes]:
         name = found[1].lower()
         if name in named and name in _ONCE:
             raise InvalidRequest(f"the header {name.decode()} must not be repeated")
-        named[name] = found[2].rstrip(b" \t")
+        value = found[2].rstrip(b" \t")
+        named[name] = named[name] + b"," + value if name in named else value
     return named
 
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from metamcp.protocol.http_head import MAX_BODY
 from metamcp.web import auth, cors, docker_test, errors, ops, probe, rates, sse, streamable, well_known
+from metamcp.web.direct import Application, Direct
+from metamcp.web.present import incoming
 from metamcp.web.state import WebState
 
 
 def create_app(state: WebState) -> Flask:
     """An application that serves ``state.gateway``."""
     app = Flask("metamcp", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     # No redirects: several clients lose the body, the method or the key on them.
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False
     state.install(app)
+    app.wsgi_app = Direct(cast("Application", app.wsgi_app), state)  # type: ignore[method-assign]
     if state.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=state.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     errors.register(app)
-    app.before_request(auth.check_origin)
+    app.before_request(lambda: auth.check_origin(incoming()))
     cors.register(app)
     auth.register(app)
     rates.register(app)  # who is limited is known by now

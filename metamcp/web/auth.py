@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NoReturn, cast
+from contextlib import suppress
+from typing import NoReturn
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 
 from metamcp.access import challenge, keys, probing
 from metamcp.access.keys import ADMIN, Keys, KeysUnusable, Record
@@ -20,179 +21,183 @@ from metamcp.errors import AccessUndecided, EndpointUnknown, ScopeLacking, Unaut
 from metamcp.gateway.interface import Exchange
 from metamcp.protocol import http_rules
 from metamcp.web import resource
+from metamcp.web.incoming import Incoming
+from metamcp.web.present import incoming as present
 from metamcp.web.revocable import Revocable
-from metamcp.web.state import web_state
 
 OPEN = frozenset({"ops.health", "ops.ready", "well_known.metadata"})
 """Views for everybody; ``/ready`` says its reasons to operators alone."""
 
 _MESSAGES, _PROBE = "sse.message", "probe.stream"
-_KEYS, _HOLDER, _CHALLENGE, _PRINCIPAL = "metamcp_keys", "metamcp_holder", "metamcp_challenge", "metamcp_principal"
 
 
 def register(app: Flask) -> None:
     """After the answer to preflights: a browser sends no key with its first question."""
-    app.before_request(admit)
-    app.after_request(_challenge)
+    app.before_request(lambda: admit(present()))
+
+    def challenge_all(response: Response) -> Response:
+        asked = challenge_of(present(), response.status_code)
+        if asked:
+            response.headers["WWW-Authenticate"] = asked
+        return response
+
+    app.after_request(challenge_all)
 
 
-def check_origin() -> None:
+def check_origin(incoming: Incoming) -> None:
     """Before every request. Raises RequestRefused (403), MisdirectedRequest (421), or AccessUndecided (503)."""
-    state = web_state()
-    known = _known_keys()
-    host = request.headers.get("Host")
+    state = incoming.state
+    known = _known_keys(incoming)
+    host = incoming.header("Host")
     if known is not None and not known.configured:
         http_rules.check_host_without_keys(host, state.allowed_hosts, LOOPBACK_HOSTS)
     else:
         http_rules.check_host(host, state.allowed_hosts)
-    http_rules.check_origin(request.headers.get("Origin"), state.allowed_origins)
-    if known is None and request.endpoint != "ops.health":
+    http_rules.check_origin(incoming.header("Origin"), state.allowed_origins)
+    if known is None and incoming.operation != "ops.health":
         raise AccessUndecided("the gateway cannot read its API keys and refuses everybody; its log says why")
 
 
-def admit() -> None:
+def admit(incoming: Incoming) -> None:
     """Before every view. Raises Unauthorized (401), ScopeLacking (403), EndpointUnknown (404), AccessUndecided or
     SupervisorAway (503)."""
-    if request.url_rule is None or request.endpoint in OPEN:
+    if not incoming.operation or incoming.operation in OPEN:
         return
-    endpoint = (request.view_args or {}).get("endpoint")
-    if endpoint is not None:
-        setattr(g, _PRINCIPAL, _enter(endpoint))
-    elif _configured():
-        _require_key(ADMIN)
+    if incoming.endpoint is not None:
+        incoming.principal = _enter(incoming, incoming.endpoint)
+    elif _configured(incoming):
+        _require_key(incoming, ADMIN)
 
 
-def principal() -> str:
-    """The name that sessions are bound to; nobody's, as long as it was not found out or the request was refused."""
-    return cast("str", g.get(_PRINCIPAL, ANONYMOUS))
-
-
-def is_operator() -> bool:
+def is_operator(incoming: Incoming) -> bool:
     """May the caller see what is inside? Everybody, as long as there are no keys."""
-    if not _configured():
+    if not _configured(incoming):
         return True
-    record = _holder(_keys())
+    record = _holder(incoming, _keys(incoming))
     return record is not None and record.valid(time.time()) and ADMIN in record.scopes
 
 
-def revocable(exchange: Exchange) -> Exchange:
-    """The exchange of the present request, which ends when the key that it was begun with is revoked."""
-    record = cast("Record | None", getattr(g, _HOLDER, None))
-    return exchange if record is None else Revocable(exchange, web_state().keys, _keys(), record)
+def revocable(incoming: Incoming, exchange: Exchange) -> Exchange:
+    """The exchange of a request, which ends when the key that it was begun with is revoked."""
+    if incoming.record is None:
+        return exchange
+    return Revocable(exchange, incoming.state.keys, _keys(incoming), incoming.record)
 
 
-def ticket(session: str) -> str:
+def ticket(incoming: Incoming, session: str) -> str:
     """What the URL for messages needs besides its session: a client that put its key into the URL of the stream will
     not put it there."""
-    record = cast("Record | None", getattr(g, _HOLDER, None))
-    by_query = keys.presented(request.headers.get("Authorization"), request.headers.get("X-API-Key"), None) is None
-    return keys.ticket_of(record, session) if record is not None and by_query else ""
+    if incoming.record is None:
+        return ""
+    by_query = keys.presented(incoming.header("Authorization"), incoming.header("X-API-Key"), None) is None
+    return keys.ticket_of(incoming.record, session) if by_query else ""
 
 
 # --- keys --------------------------------------------------------------------------------------------------
 
 
-def _known_keys() -> Keys | None:
+def _known_keys(incoming: Incoming) -> Keys | None:
     """As they are now, once for each request; None when they cannot be read."""
-    if not hasattr(g, _KEYS):
-        try:
-            setattr(g, _KEYS, web_state().keys.keys())
-        except KeysUnusable:
-            setattr(g, _KEYS, None)
-    return cast("Keys | None", getattr(g, _KEYS))
+    if not incoming.keys_read:
+        incoming.keys_read = True
+        with suppress(KeysUnusable):
+            incoming.keys = incoming.state.keys.keys()
+    return incoming.keys
 
 
-def _keys() -> Keys:
-    return _known_keys() or Keys(configured=True)
+def _keys(incoming: Incoming) -> Keys:
+    return _known_keys(incoming) or Keys(configured=True)
 
 
-def _configured() -> bool:
-    return _keys().configured
+def _configured(incoming: Incoming) -> bool:
+    return _keys(incoming).configured
 
 
-def _require_key(*scopes: str) -> Record:
+def _require_key(incoming: Incoming, *scopes: str) -> Record:
     """A valid key with one of ``scopes``; what is said to others does not tell whether there is what they ask for."""
-    record = _holder(_keys())
-    if record is None and _presented() is None:
-        _refuse(Unauthorized("an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"), challenge.bearer())
+    record = _holder(incoming, _keys(incoming))
+    if record is None and _presented(incoming) is None:
+        text = "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
+        _refuse(incoming, Unauthorized(text), challenge.bearer())
     if record is None or not record.valid(time.time()):
         text = "the API key is not known, was revoked or has expired"
-        _refuse(Unauthorized(text), challenge.bearer("invalid_token", text))
+        _refuse(incoming, Unauthorized(text), challenge.bearer("invalid_token", text))
     if not set(scopes) & set(record.scopes):
         text = f"this API key has not the scope {scopes[0]!r}"
-        _refuse(ScopeLacking(text), challenge.bearer("insufficient_scope", text, scopes[:1]))
-    setattr(g, _HOLDER, record)
+        _refuse(incoming, ScopeLacking(text), challenge.bearer("insufficient_scope", text, scopes[:1]))
+    incoming.record = record
     return record
 
 
-def _holder(known: Keys) -> Record | None:
-    key = _presented()
+def _holder(incoming: Incoming, known: Keys) -> Record | None:
+    key = _presented(incoming)
     if key is not None:
         return known.find(key)
-    if request.endpoint == _MESSAGES and (shown := request.args.get("ticket")):
-        return known.holder(shown, request.args.get("sessionId", ""))
+    if incoming.operation == _MESSAGES and (shown := incoming.argument("ticket")):
+        return known.holder(shown, incoming.argument("sessionId") or "")
     return None
 
 
-def _presented() -> str | None:
-    headers = request.headers
-    return keys.presented(headers.get("Authorization"), headers.get("X-API-Key"), request.args.get("api_key"))
+def _presented(incoming: Incoming) -> str | None:
+    by_query = incoming.argument("api_key")
+    return keys.presented(incoming.header("Authorization"), incoming.header("X-API-Key"), by_query)
 
 
 # --- endpoints ---------------------------------------------------------------------------------------------
 
 
-def _enter(endpoint: str) -> str:
+def _enter(incoming: Incoming, endpoint: str) -> str:
     """The principal."""
-    door = web_state().doors.policy().endpoints.get(endpoint)
+    door = incoming.state.doors.policy().endpoints.get(endpoint)
     if door is None:
-        if _configured():
-            _require_key(endpoint, ADMIN)
+        if _configured(incoming):
+            _require_key(incoming, endpoint, ADMIN)
         raise EndpointUnknown("there is no such endpoint")
-    if door.auth == "none" or _own_probe():
+    incoming.door = door
+    if door.auth == "none" or _own_probe(incoming):
         return ANONYMOUS
     if door.auth == "api-key" or door.trust is None:
-        return _require_key(endpoint).name
-    return _by_token(endpoint, door.trust)
+        return _require_key(incoming, endpoint).name
+    return _by_token(incoming, endpoint, door.trust)
 
 
-def _own_probe() -> bool:
+def _own_probe(incoming: Incoming) -> bool:
     """A check of the gateway's own, which has no key; only to the stream that is made for it."""
-    shown = request.headers.get(probing.HEADER)
-    return bool(shown) and request.endpoint == _PROBE and probing.opens(_keys(), shown or "", time.time())
+    shown = incoming.header(probing.HEADER)
+    return bool(shown) and incoming.operation == _PROBE and probing.opens(_keys(incoming), shown or "", time.time())
 
 
-def _by_token(endpoint: str, trust: Trust) -> str:
-    metadata = resource.metadata_url(endpoint)
-    token = keys.bearer(request.headers.get("Authorization"))
+def _by_token(incoming: Incoming, endpoint: str, trust: Trust) -> str:
+    metadata = resource.metadata_url(incoming, endpoint)
+    token = keys.bearer(incoming.header("Authorization"))
     if token is None:
         text = "this endpoint needs an access token: Authorization: Bearer TOKEN"
-        _refuse(Unauthorized(text), challenge.bearer(scopes=trust.scopes, metadata=metadata))
-    subject = _subject(token, trust, trust.audiences or resource.audiences(endpoint), metadata)
-    return of_token(subject, trust.issuer)
+        _refuse(incoming, Unauthorized(text), challenge.bearer(scopes=trust.scopes, metadata=metadata))
+    audiences = trust.audiences or resource.audiences(incoming, endpoint)
+    return of_token(_subject(incoming, token, trust, audiences, metadata), trust.issuer)
 
 
-def _subject(token: str, trust: Trust, audiences: Sequence[str], metadata: str) -> str:
+def _subject(incoming: Incoming, token: str, trust: Trust, audiences: Sequence[str], metadata: str) -> str:
     from metamcp.access import tokens  # noqa: PLC0415  20 MiB, for those alone who take tokens
 
     try:
-        return _judged(token, trust, audiences)
+        return _judged(incoming, token, trust, audiences)
     except tokens.TokenInvalid as invalid:
         text = str(invalid)
-        _refuse(Unauthorized(text), challenge.bearer("invalid_token", text, trust.scopes, metadata))
+        _refuse(incoming, Unauthorized(text), challenge.bearer("invalid_token", text, trust.scopes, metadata))
     except tokens.KeyUnknown:
         text = "the token is signed with a key that its issuer does not publish"
-        _refuse(Unauthorized(text), challenge.bearer("invalid_token", text, trust.scopes, metadata))
+        _refuse(incoming, Unauthorized(text), challenge.bearer("invalid_token", text, trust.scopes, metadata))
     except tokens.ScopeLacking:
         text = f"the token lacks a scope; needed: {' '.join(trust.scopes)}"
-        _refuse(ScopeLacking(text), challenge.bearer("insufficient_scope", text, trust.scopes, metadata))
+        _refuse(incoming, ScopeLacking(text), challenge.bearer("insufficient_scope", text, trust.scopes, metadata))
 
 
-def _judged(token: str, trust: Trust, audiences: Sequence[str]) -> str:
+def _judged(incoming: Incoming, token: str, trust: Trust, audiences: Sequence[str]) -> str:
     """By the keys that are at hand; where the right one is not among them, once more by those that there are then."""
     from metamcp.access import tokens  # noqa: PLC0415  likewise
 
-    doors = web_state().doors
+    doors = incoming.state.doors
     try:
         return tokens.subject(token, doors.keys(trust.source) or (), trust, audiences)
     except tokens.KeyUnknown:
@@ -206,14 +211,12 @@ def _judged(token: str, trust: Trust, audiences: Sequence[str]) -> str:
 # --- refusals ----------------------------------------------------------------------------------------------
 
 
-def _refuse(error: Unauthorized | ScopeLacking, header: str) -> NoReturn:
-    setattr(g, _CHALLENGE, header)
+def _refuse(incoming: Incoming, error: Unauthorized | ScopeLacking, header: str) -> NoReturn:
+    incoming.challenge = header
     raise error
 
 
-def _challenge(response: Response) -> Response:
-    """A 401 always says what it asks for (RFC 9110, 15.5.2), also one that the supervisor decided on."""
-    known = getattr(g, _CHALLENGE, "")
-    if known or response.status_code == 401:
-        response.headers["WWW-Authenticate"] = known or challenge.bearer()
-    return response
+def challenge_of(incoming: Incoming, status: int) -> str:
+    """WWW-Authenticate of the answer; "" for none. A 401 always says what it asks for (RFC 9110, 15.5.2), also one
+    that the supervisor decided on."""
+    return incoming.challenge or (challenge.bearer() if status == 401 else "")

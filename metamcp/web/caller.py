@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Literal
 
-from flask import request
-
 from metamcp.gateway.interface import Client
-from metamcp.web.auth import principal
+from metamcp.web.incoming import Incoming
 
 _UNKNOWN = "unknown"
 
 
-def client(endpoint: str, transport: Literal["http", "sse"], session: str = "", revision: str = "") -> Client:
-    """Of the present request."""
-    return Client(endpoint, principal(), transport, session, revision, address())
+def client(
+    incoming: Incoming, endpoint: str, transport: Literal["http", "sse"], session: str = "", revision: str = ""
+) -> Client:
+    """Its address is, behind the trusted proxies (``METAMCP_TRUSTED_PROXIES``), what the last of them has seen."""
+    return Client(endpoint, incoming.principal, transport, session, revision, network(incoming.remote_address))
 
 
-def owner() -> str:
-    """Who is limited by the present request."""
-    return client("", "http").owner
+def owner(incoming: Incoming) -> str:
+    """Who is limited by this request."""
+    return client(incoming, "", "http").owner
 
 
-def address() -> str:
-    """Behind the trusted proxies (``METAMCP_TRUSTED_PROXIES``) what the last of them has seen."""
-    return network(request.remote_addr or "")
-
-
+@lru_cache(maxsize=4096)
 def network(text: str) -> str:
     """An address of IPv4, or the /64 of one of IPv6: whoever has one has all of it."""
     try:

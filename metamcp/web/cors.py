@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 
 from metamcp.protocol.http_rules import origin_allowed
-from metamcp.web.state import web_state
+from metamcp.web.incoming import Incoming
+from metamcp.web.outgoing import Outgoing
+from metamcp.web.present import incoming
 
 _ROUTES = re.compile(
     r"(?:/metamcp/[^/]+)?/(?:mcp|sse|message)/?"
@@ -31,38 +33,45 @@ _MAX_AGE = "600"  # seconds for which a browser need not ask again; the shortest
 
 def register(app: Flask) -> None:
     """After the check of the Origin, before any authentication: a browser sends no key with its first question."""
-    app.before_request(preflight)
-    app.after_request(allow)
+    app.before_request(lambda: _preflight(incoming()))
 
-
-def preflight() -> Response | None:
-    """The answer to a browser that asks whether it may send the real request."""
-    asked = request.headers.get("Access-Control-Request-Method")
-    if request.method != "OPTIONS" or not asked or request.url_rule is None or not _is_mcp():
-        return None
-    response = Response(status=204)
-    response.headers["Access-Control-Allow-Methods"] = _METHODS
-    response.headers["Access-Control-Allow-Headers"] = ", ".join((*_HEADERS, *_parameters()))
-    response.headers["Access-Control-Max-Age"] = _MAX_AGE
-    return response
-
-
-def allow(response: Response) -> Response:
-    """Lets a page of an allowed origin read the answer, errors too. Of another origin it was refused before."""
-    if not _is_mcp():
+    def allow_all(response: Response) -> Response:
+        if is_mcp(incoming().path):
+            response.headers.extend(allow(incoming()))
         return response
-    response.headers["Vary"] = "Origin"
-    origin = request.headers.get("Origin")
-    if origin and origin_allowed(origin, web_state().allowed_origins):
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = _EXPOSED
-    return response
+
+    app.after_request(allow_all)
 
 
-def _is_mcp() -> bool:
-    return _ROUTES.fullmatch(request.path) is not None
+def allow(incoming: Incoming) -> list[tuple[str, str]]:
+    """Of a route of MCP: what lets a page of an allowed origin read the answer, errors too. Of another origin it was
+    refused before."""
+    origin = incoming.header("Origin")
+    if not origin or not origin_allowed(origin, incoming.state.allowed_origins):
+        return [("Vary", "Origin")]
+    return [
+        ("Vary", "Origin"),
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Expose-Headers", _EXPOSED),
+    ]
 
 
-def _parameters() -> list[str]:
-    asked = request.headers.get("Access-Control-Request-Headers", "").lower().split(",")
+def is_mcp(path: str) -> bool:
+    return _ROUTES.fullmatch(path) is not None
+
+
+def _preflight(incoming: Incoming) -> Response | None:
+    """The answer to a browser that asks whether it may send the real request."""
+    asked = incoming.header("Access-Control-Request-Method")
+    if incoming.method != "OPTIONS" or not asked or not incoming.operation or not is_mcp(incoming.path):
+        return None
+    outgoing = Outgoing(204)
+    outgoing.add("Access-Control-Allow-Methods", _METHODS)
+    outgoing.add("Access-Control-Allow-Headers", ", ".join((*_HEADERS, *_parameters(incoming))))
+    outgoing.add("Access-Control-Max-Age", _MAX_AGE)
+    return outgoing.flask()
+
+
+def _parameters(incoming: Incoming) -> list[str]:
+    asked = (incoming.header("Access-Control-Request-Headers") or "").lower().split(",")
     return [name for name in map(str.strip, asked) if _PARAMETER.fullmatch(name)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from metamcp.access.principal import ANONYMOUS
@@ -12,8 +12,11 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
 from metamcp.telemetry import logs
 from metamcp.web import caller
+from metamcp.web.incoming import Incoming
+from metamcp.web.outgoing import Outgoing
+from metamcp.web.present import incoming as present
 from metamcp.web.state import web_state
-from metamcp.web.streaming import json_response
+from metamcp.web.streaming import json_answer
 
 _AUDITED = frozenset({401, 403, 408, 413, 421, 429, 503})
 """Of what the web tier itself answers; a request that is merely wrong is no refusal."""
@@ -22,31 +25,23 @@ _log = logs.get("web.errors")
 
 
 def register(app: Flask) -> None:
-    app.register_error_handler(MetaMCPError, _ours)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _unexpected)
+    def handle(error: Exception) -> Response:
+        return answer(present(), error).flask()
+
+    for kind in (MetaMCPError, HTTPException, Exception):
+        app.register_error_handler(kind, handle)
 
 
-def _ours(error: Exception) -> Response:
-    assert isinstance(error, MetaMCPError)  # noqa: S101  registered for it
-    _audit(error.http_status, error.rule)
-    return json_response(failure(error))
-
-
-def _http(error: Exception) -> Response:
-    """404, 405, 413 and the like of the framework; its headers (``Allow``) stay."""
-    assert isinstance(error, HTTPException)  # noqa: S101  registered for it
-    _audit(error.code or 500, error.name.lower().replace(" ", "-"))
-    response = Response(_body(-32600, error.description or error.name), error.code, mimetype=JSON)
-    for name, value in error.get_headers():
-        if name.lower() != "content-type":
-            response.headers[name] = value
-    return response
-
-
-def _unexpected(error: Exception) -> Response:
+def answer(incoming: Incoming, error: Exception) -> Outgoing:
+    """What the client is told, and, of a refusal, the audit log."""
+    if isinstance(error, MetaMCPError):
+        _audit(incoming, error.http_status, error.rule)
+        return json_answer(failure(error))
+    if isinstance(error, HTTPException):
+        _audit(incoming, error.code or 500, error.name.lower().replace(" ", "-"))
+        return _of_framework(error)
     _log.error("request-failed", exc_info=error)
-    return Response(_body(-32603, "internal error of the gateway; its log has the details"), 500, mimetype=JSON)
+    return Outgoing(500, _body(-32603, "internal error of the gateway; its log has the details"), JSON)
 
 
 def tell_unread(app: Flask, error: MetaMCPError, address: str) -> None:
@@ -56,10 +51,19 @@ def tell_unread(app: Flask, error: MetaMCPError, address: str) -> None:
     state.refusals.tell(state.gateway, client, error.http_status, error.rule)
 
 
-def _audit(status: int, rule: str) -> None:
+def _of_framework(error: HTTPException) -> Outgoing:
+    """404, 405, 413 and the like; its headers (``Allow``) stay."""
+    outgoing = Outgoing(error.code or 500, _body(-32600, error.description or error.name), JSON)
+    for name, value in error.get_headers():
+        if name.lower() != "content-type":
+            outgoing.add(name, value)
+    return outgoing
+
+
+def _audit(incoming: Incoming, status: int, rule: str) -> None:
     if status in _AUDITED:
-        state = web_state()
-        client = caller.client((request.view_args or {}).get("endpoint", ""), "http")
+        state = incoming.state
+        client = caller.client(incoming, incoming.endpoint or "", "http")
         state.refusals.tell(state.gateway, client, status, rule)
 
 

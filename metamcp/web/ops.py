@@ -9,6 +9,7 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
 from metamcp.web.auth import is_operator
 from metamcp.web.operator import ask, document, failure_text
+from metamcp.web.present import incoming
 
 _SECONDS = 5.0
 
@@ -25,7 +26,7 @@ def health() -> Response:
 def ready() -> Response:
     """200, or 503 with the reasons by name: supervisor, engine, servers. Whoever is no operator learns no names."""
     found = ask("ready", _SECONDS)
-    if not is_operator():
+    if not is_operator(incoming()):
         status = 503 if found.kind == Is.FAILED else found.status
         return Response(jsonrpc.encode({"ready": status == 200}), status, mimetype=JSON)
     if found.kind == Is.FAILED:

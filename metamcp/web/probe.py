@@ -8,14 +8,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, request
+from flask import Blueprint
 
 from metamcp.errors import InvalidRequest, TooManyRequests
 from metamcp.gateway.interface import Exchange, Is, Outbound
 from metamcp.protocol import sse
 from metamcp.web import streaming
 from metamcp.web.hangup import Watched
-from metamcp.web.state import web_state
+from metamcp.web.incoming import Incoming
+from metamcp.web.outgoing import Outgoing
+from metamcp.web.present import serve
+from metamcp.web.state import WebState
 
 MOST_EVENTS = 10
 MOST_SECONDS = 900.0
@@ -24,25 +27,26 @@ MOST_SECONDS = 900.0
 blueprint = Blueprint("probe", __name__)
 
 
-@blueprint.get("/metamcp/<endpoint>/<any(sse,mcp):kind>/probe")
-@blueprint.get("/<any(sse,mcp):kind>/probe", defaults={"endpoint": "default"})
-def stream(endpoint: str, kind: str) -> Response:
+def stream(incoming: Incoming, endpoint: str, kind: str) -> Outgoing:
     """``events`` (2 to 10) events, the first at once, the others ``every`` seconds. Behind the paths of the streams,
     since proxies treat paths by their beginning. Raises InvalidRequest, TooManyRequests."""
-    events, every = _number("events", 2, MOST_EVENTS), _number("every", 0.01, MOST_SECONDS)
+    events, every = _number(incoming, "events", 2, MOST_EVENTS), _number(incoming, "every", 0.01, MOST_SECONDS)
     if (events - 1) * every > MOST_SECONDS:
         raise InvalidRequest(f"a probe takes {MOST_SECONDS:g} s at most")
-    if request.method == "HEAD":
+    if incoming.method == "HEAD":
         return streaming.head()
-    if not web_state().probes.acquire(blocking=False):
+    if not incoming.state.probes.acquire(blocking=False):
         raise TooManyRequests("too many probes of streams at once", limit="probes", retryAfterMs=1000)
-    return streaming.events(Probe(int(events), every, Watched(Silence(), request.environ.get("gunicorn.sock"))))
+    return streaming.events(Probe(incoming.state, int(events), every, Watched(Silence(), incoming.connection)))
 
 
-def _number(name: str, least: float, most: float) -> float:
+serve(blueprint, "GET", "<any(sse,mcp):kind>/probe", stream, strict=True)
+
+
+def _number(incoming: Incoming, name: str, least: float, most: float) -> float:
     try:
-        value = float(request.args[name])
-    except (KeyError, ValueError):
+        value = float(incoming.argument(name) or "")
+    except ValueError:
         value = float("nan")
     if not least <= value <= most:
         raise InvalidRequest(f"the query parameter {name} must be a number from {least:g} to {most:g}")
@@ -65,11 +69,11 @@ class Silence:
 class Probe:
     """A response body; it ends early when its client hangs up, or when this worker ends."""
 
-    def __init__(self, events: int, every: float, silence: Exchange) -> None:
+    def __init__(self, state: WebState, events: int, every: float, silence: Exchange) -> None:
         self._events = events
         self._every = every
         self._silence = silence
-        self._state = web_state()
+        self._state = state
         self._state.streams.add(silence)
         self._open = True
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from functools import lru_cache
 
-from flask import Flask, Response, request
-from flask_limiter import ApplicationLimit, Limiter, RequestLimit
+from flask import Flask
+from limits import RateLimitItem, parse
 from limits.storage import Storage
+from limits.strategies import FixedWindowRateLimiter
 
 from metamcp.errors import AtCapacity, TooManyRequests
 from metamcp.web import caller, counters
-from metamcp.web.state import web_state
+from metamcp.web.incoming import Incoming
+from metamcp.web.present import incoming as present
 
-_LIMITED = frozenset({"streamable", "sse", "probe"})  # blueprints: what watches the gateway must not be refused
+_LIMITED = ("streamable.", "sse.", "probe.")  # what watches the gateway must not be refused
 
 
 class SharedStorage(Storage):
@@ -45,44 +47,36 @@ class SharedStorage(Storage):
         counters.SHARED.clear(key)
 
 
+_limiter = FixedWindowRateLimiter(SharedStorage())
+
+
 def register(app: Flask) -> None:
     """After the check of the Origin: what is not from a client of ours does not count for one."""
-    state = web_state(app)
-
-    def of_endpoint() -> str:
-        if _exempt():  # Flask-Limiter asks for a limit before it asks who is exempt; /health must not need an answer
-            return ""
-        door = state.doors.policy().endpoints.get(_endpoint())
-        return door.rate_limit if door is not None else ""
-
-    limits: list[str | Callable[[], str] | ApplicationLimit] = [
-        ApplicationLimit(
-            lambda: state.rate_limit, caller.owner, scope="client", exempt_when=_exempt, on_breach=_too_often
-        ),
-        ApplicationLimit(
-            of_endpoint, _endpoint, scope="endpoint", exempt_when=_exempt, on_breach=_too_busy
-        ),
-    ]
-    Limiter(caller.owner, app=app, application_limits=limits, storage_uri="metamcp-shared://", strategy="fixed-window")
+    app.before_request(lambda: check(present()))
 
 
-def _endpoint() -> str:
-    return str((request.view_args or {}).get("endpoint", ""))
+def check(incoming: Incoming) -> None:
+    """Raises TooManyRequests when this client, AtCapacity when all clients of its endpoint together ask too often."""
+    if not incoming.operation.startswith(_LIMITED):
+        return
+    state, door = incoming.state, incoming.door
+    if state.rate_limit:
+        limit, who = _parsed(state.rate_limit), caller.owner(incoming)
+        if not _limiter.hit(limit, "client", who):
+            text = f"this client may ask {limit}"
+            raise TooManyRequests(text, limit="rate", retryAfterMs=_pause(limit, "client", who))
+    if door is not None and door.rate_limit:
+        limit, which = _parsed(door.rate_limit), incoming.endpoint or ""
+        if not _limiter.hit(limit, "endpoint", which):
+            text = f"all clients of this endpoint together may ask {limit}"
+            raise AtCapacity(text, limit="rate", retryAfterMs=_pause(limit, "endpoint", which))
 
 
-def _exempt() -> bool:
-    return request.blueprint not in _LIMITED
+@lru_cache(maxsize=256)
+def _parsed(limit: str) -> RateLimitItem:
+    return parse(limit)
 
 
-def _too_often(limit: RequestLimit) -> Response | None:
-    raise TooManyRequests(f"this client may ask {limit.limit}", limit="rate", retryAfterMs=_pause(limit))
-
-
-def _too_busy(limit: RequestLimit) -> Response | None:
-    text = f"all clients of this endpoint together may ask {limit.limit}"
-    raise AtCapacity(text, limit="rate", retryAfterMs=_pause(limit))
-
-
-def _pause(limit: RequestLimit) -> int:
+def _pause(limit: RateLimitItem, *who: str) -> int:
     """Milliseconds until the window ends."""
-    return max(1, math.ceil(limit.window.reset_time - time.time())) * 1000
+    return max(1, math.ceil(_limiter.get_window_stats(limit, *who).reset_time - time.time())) * 1000

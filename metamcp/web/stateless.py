@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from metamcp.errors import SupervisorAway
@@ -15,7 +14,8 @@ from metamcp.protocol.versions import HANDSHAKE
 from metamcp.web import caller, streaming
 from metamcp.web.auth import revocable
 from metamcp.web.hangup import Watched
-from metamcp.web.state import web_state
+from metamcp.web.incoming import Incoming
+from metamcp.web.outgoing import Outgoing
 
 
 class _Final(msgspec.Struct):
@@ -33,40 +33,40 @@ _final = msgspec.json.Decoder(_Final)
 _error = msgspec.json.Decoder(_Error)
 
 
-def is_meant(body: bytes) -> bool:
+def is_meant(incoming: Incoming, body: bytes) -> bool:
     """Is this POST one of 2026-07-28, rather than of a revision with a handshake?"""
-    if request.headers.get(ladder.VERSION) in HANDSHAKE:
+    if incoming.header(ladder.VERSION) in HANDSHAKE:
         return False  # nearly every request, without looking at all of its headers
-    return ladder.era_of(_fields(), body) == "stateless"
+    return ladder.era_of(_fields(incoming), body) == "stateless"
 
 
-def refuse_other_methods() -> None:
+def refuse_other_methods(incoming: Incoming) -> None:
     """For GET and DELETE. Raises 405 with ``Allow: POST`` when the client speaks 2026-07-28."""
-    if _fields().get(ladder.VERSION) == envelope.REVISION:
+    if _fields(incoming).get(ladder.VERSION) == envelope.REVISION:
         raise MethodNotAllowed(["POST"], f"{envelope.REVISION} has neither sessions nor GET streams: use POST")
 
 
-def post(endpoint: str, body: bytes) -> Response:
+def post(incoming: Incoming, endpoint: str, body: bytes) -> Outgoing:
     """One message: a request is answered with JSON or a stream, a notification with 202."""
-    found = ladder.climb(_fields(), body)
+    found = ladder.climb(_fields(incoming), body)
     if isinstance(found, Refused):
         return _json(failure(found.error, found.id))
     if isinstance(found, Told):
-        return Response(status=202)
-    client = caller.client(endpoint, "http", revision=envelope.REVISION)
+        return Outgoing(202)
+    client = caller.client(incoming, endpoint, "http", revision=envelope.REVISION)
     asked = Stateless(client, found.method, found.id, found.params, found.mirrored)
-    exchange = web_state().gateway.exchange(asked)
-    return _answer(Watched(revocable(exchange), request.environ.get("gunicorn.sock")), found)
+    exchange = incoming.state.gateway.exchange(asked)
+    return _answer(incoming, Watched(revocable(incoming, exchange), incoming.connection), found)
 
 
-def _fields() -> Headers:
-    return Headers(request.headers.items())
+def _fields(incoming: Incoming) -> Headers:
+    return Headers(incoming.headers.items())
 
 
-def _answer(exchange: Exchange, asked: Asked) -> Response:
+def _answer(incoming: Incoming, exchange: Exchange, asked: Asked) -> Outgoing:
     """The status depends on the outcome, so a stream begins only with the first item, or after a heartbeat of
     silence; from then on an error is an event like others."""
-    heartbeat = web_state().heartbeat
+    heartbeat = incoming.state.heartbeat
     first = exchange.next(heartbeat)
     while not asked.accepts.sse and not (first is not None and first.final):
         first = exchange.next(heartbeat)
@@ -76,11 +76,11 @@ def _answer(exchange: Exchange, asked: Asked) -> Response:
             exchange.close()
             return whole
     # Streams that may last for ever are ended with their worker, others get their answer.
-    streams = web_state().streams if asked.method == ladder.LISTEN else None
+    streams = incoming.state.streams if asked.method == ladder.LISTEN else None
     return streaming.events(streaming.Stream(exchange, first, heartbeat, streaming.Resumable().encode, streams=streams))
 
 
-def _whole(final: Outbound, asked: Asked) -> Response | None:
+def _whole(final: Outbound, asked: Asked) -> Outgoing | None:
     """The answer as one JSON body; None when it has to be an event."""
     if final.kind == Is.ENDED:
         return _json(failure(SupervisorAway("the request was given up; try again", retryAfterMs=1000), asked.id))
@@ -107,5 +107,5 @@ def _status(error: bytes) -> int:
         return 200  # it is as its server has written it
 
 
-def _json(final: Outbound) -> Response:
-    return streaming.json_response(msgspec.structs.replace(final, session=""))
+def _json(final: Outbound) -> Outgoing:
+    return streaming.json_answer(msgspec.structs.replace(final, session=""))

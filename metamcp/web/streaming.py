@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from flask import Response, request
-
 from metamcp.errors import SupervisorAway
 from metamcp.gateway.interface import Exchange, Is, Outbound
 from metamcp.protocol import sse
 from metamcp.protocol.http_rules import JSON, SSE, Accepts
 from metamcp.web.hangup import Watched
-from metamcp.web.state import OpenStreams, web_state
+from metamcp.web.incoming import Incoming
+from metamcp.web.outgoing import Outgoing
+from metamcp.web.state import OpenStreams
 
 SESSION_HEADER = "Mcp-Session-Id"
-_SSE_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
-def json_response(outbound: Outbound) -> Response:
+def json_answer(outbound: Outbound) -> Outgoing:
     """A final item as the whole body, with its own status."""
-    response = Response(outbound.data, outbound.status, mimetype=JSON)
+    outgoing = Outgoing(outbound.status, outbound.data, JSON)
     if outbound.session:
-        response.headers[SESSION_HEADER] = outbound.session
+        outgoing.add(SESSION_HEADER, outbound.session)
     if outbound.retry_after:
-        response.headers["Retry-After"] = str(outbound.retry_after)
-    return response
+        outgoing.add("Retry-After", str(outbound.retry_after))
+    return outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,46 +42,50 @@ class Resumable:
         return sse.priming(f"{self.name}:0") if self.primes else b""
 
 
-def answer(exchange: Exchange, accepts: Accepts, resumable: Resumable = Resumable()) -> Response:
+def answer(
+    exchange: Exchange, accepts: Accepts, heartbeat: float, resumable: Resumable = Resumable()
+) -> Outgoing:
     """The response to a POST. One JSON body when the answer comes first; server-sent events when a notification
     comes first, or nothing for one heartbeat. A client that takes only JSON waits for the final item."""
-    heartbeat = web_state().heartbeat
     first = exchange.next(heartbeat)
     while not accepts.sse and not (first is not None and first.final):
         first = exchange.next(heartbeat)
     if first is not None and first.final and (accepts.json or first.kind != Is.ANSWER):
         exchange.close()
-        return Response(status=202) if first.kind == Is.ACCEPTED else json_response(first)
-    response = events(Stream(exchange, first, heartbeat, resumable.encode, resumable.opening))
+        return Outgoing(202) if first.kind == Is.ACCEPTED else json_answer(first)
+    outgoing = events(Stream(exchange, first, heartbeat, resumable.encode, resumable.opening))
     if first is not None and first.session:
-        response.headers[SESSION_HEADER] = first.session
-    return response
+        outgoing.add(SESSION_HEADER, first.session)
+    return outgoing
 
 
-def head() -> Response:
+def head() -> Outgoing:
     """The response to HEAD of a stream. werkzeug sends HEAD to the view of GET and drops the body that it gets
     without closing it: an exchange would stay open for ever."""
-    return Response(mimetype=SSE, headers=_SSE_HEADERS)
+    return events(b"")
 
 
-def stream(exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Response:
+def stream(incoming: Incoming, exchange: Exchange, greeting: Callable[[Outbound], bytes]) -> Outgoing:
     """The response to a GET: a stream for as long as both sides want it; ``greeting`` comes first."""
-    state = web_state()
-    exchange = Watched(exchange, request.environ.get("gunicorn.sock"))
+    state = incoming.state
+    exchange = Watched(exchange, incoming.connection)
     first = exchange.next(state.heartbeat)
     if first is None or first.kind != Is.OPENED:
         exchange.close()
         if first is None or first.kind != Is.FAILED:
             raise SupervisorAway("the stream could not be opened; try again")
-        return json_response(first)
+        return json_answer(first)
     resumable = Resumable(first.data.decode())
     body = Stream(exchange, None, state.heartbeat, resumable.encode, greeting(first), streams=state.streams)
     return events(body)
 
 
-def events(body: Iterable[bytes]) -> Response:
+def events(body: bytes | Iterable[bytes]) -> Outgoing:
     """A stream as a response of server-sent events that no proxy may hold back."""
-    return Response(body, mimetype=SSE, headers=_SSE_HEADERS, direct_passthrough=True)
+    outgoing = Outgoing(200, body, f"{SSE}; charset=utf-8")
+    outgoing.add("Cache-Control", "no-cache, no-transform")
+    outgoing.add("X-Accel-Buffering", "no")
+    return outgoing
 
 
 class Stream:

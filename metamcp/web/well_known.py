@@ -5,13 +5,13 @@ Open to all: whoever has no token yet has to read it. Endpoints without OAuth lo
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from werkzeug.exceptions import NotFound
 
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
 from metamcp.web import resource
-from metamcp.web.state import web_state
+from metamcp.web.present import incoming
 
 blueprint = Blueprint("well_known", __name__)
 _KIND = f"<any({','.join(resource.KINDS)}):kind>"
@@ -25,12 +25,13 @@ _KIND = f"<any({','.join(resource.KINDS)}):kind>"
 def metadata(endpoint: str, kind: str) -> Response:
     """Of one endpoint. Clients look for it with the well-known part before the path (RFC 9728, 3.1), behind it, or
     without any path."""
-    door = web_state().doors.policy().endpoints.get(endpoint)
+    asked = incoming()
+    door = asked.state.doors.policy().endpoints.get(endpoint)
     if door is None or door.trust is None:
         raise NotFound("there is no resource here that takes tokens of OAuth")
-    short = "/metamcp/" not in request.path
+    short = "/metamcp/" not in asked.path
     document = {
-        "resource": resource.base_url() + resource.path_of(endpoint, kind, short),
+        "resource": resource.base_url(asked) + resource.path_of(endpoint, kind, short),
         "authorization_servers": [door.trust.issuer],
         "bearer_methods_supported": ["header"],
         "resource_name": f"MetaMCP: {endpoint}",

@@ -9,17 +9,21 @@ from __future__ import annotations
 import errno
 import io
 import socket
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+from wsgiref.handlers import format_date_time
 
 from gunicorn.workers.ggevent import GeventPyWSGIWorker, PyWSGIHandler, PyWSGIServer
 
 from metamcp.errors import InvalidRequest, MetaMCPError, RequestTimeout, TooManyRequests
 from metamcp.protocol import http_head
 from metamcp.telemetry.masking import mask_address
+from metamcp.web.environ import variables
 from metamcp.web.patience import LEAST_RATE, PatientReader
 from metamcp.web.request_body import RequestBody
 
@@ -54,7 +58,6 @@ class _Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunic
         self.edge = server.edge
         self.refused: MetaMCPError | None = None
         self.head: http_head.Head | None = None
-        self.fields: list[bytes] = []
 
     # --- the request -----------------------------------------------------------------------------------
 
@@ -88,30 +91,39 @@ class _Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunic
 
     def _read_head(self) -> str:
         line: bytes = self.rfile.readline(http_head.MAX_TARGET + 1)
-        self.fields = []
-        while (refused := http_head.too_large(line, self.fields)) is None:
+        fields: list[bytes] = []
+        size = 0
+        while (refused := http_head.too_large(line, fields, size)) is None:
             field = self.rfile.readline(http_head.MAX_HEADER_BYTES + 1)
             if field == b"\r\n":
-                self.head = http_head.read(line, self.fields)
+                self.head = http_head.read(line, fields)
                 return line.decode("latin-1")
             if not field:
                 return ""
-            self.fields.append(field)
+            fields.append(field)
+            size += len(field)
         raise refused
 
-    def read_request(self, raw_requestline: str) -> Any:
-        if self.refused is not None:
-            raise self.refused
-        return super().read_request(raw_requestline)
-
-    def MessageClass(self, *_: Any) -> Any:  # noqa: N802  pywsgi's name for it
-        return super().MessageClass(io.BytesIO(b"".join(self.fields) + b"\r\n"))
+    def read_request(self, raw_requestline: str) -> bool:
+        """Nothing is read here any more: pywsgi's own way through ``email.parser`` costs more than all of ours."""
+        if self.refused is not None or self.head is None:
+            raise self.refused or InvalidRequest("the request cannot be read")
+        head = self.head
+        self.requestline = raw_requestline.rstrip()
+        self.command, self.path, self.request_version = head.method, head.target, head.version
+        self.content_length, self.close_connection = head.length, head.closes
+        return True
 
     def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
         assert self.head is not None  # noqa: S101  read before
+        environ: dict[str, Any] = self.server.get_environ()
+        environ.update(variables(self.head))
+        address = self.client_address
+        if isinstance(address, tuple):
+            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = str(address[0]), str(address[1])
         self.wsgi_input = environ["wsgi.input"] = RequestBody(self.rfile, self.head.length, self._body_begins)
         environ["wsgi.input_terminated"] = True
+        environ["gunicorn.sock"] = self.socket
         return environ
 
     def _body_begins(self) -> None:
@@ -126,6 +138,18 @@ class _Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunic
         if not self.wsgi_input.complete:
             headers = [*headers, ("Connection", "close")]
         return super().start_response(status, headers, exc_info)
+
+    def finalize_headers(self) -> None:
+        if self.provided_date is None:
+            date = _date(int(time.time()))
+            self.provided_date: bytes | None = date
+            self.response_headers.append((b"Date", date))
+        super().finalize_headers()
+
+    def log_request(self) -> None:
+        if self.server.log.access_log_enabled:
+            self.headers = {} if self.head is None else http_head.texts(self.head)
+            super().log_request()
 
     def _sendall(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -165,6 +189,11 @@ class _Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunic
                 pass
 
 
+@lru_cache(maxsize=1)
+def _date(now: int) -> bytes:
+    return format_date_time(now).encode()
+
+
 class _Server(PyWSGIServer):  # type: ignore[misc]  # likewise
     edge: Edge
     running: list[_Server]
@@ -179,6 +208,9 @@ class _Server(PyWSGIServer):  # type: ignore[misc]  # likewise
 
     def handle(self, sock: socket.socket, address: Any) -> None:
         """One client must not have all connections of a worker. Behind proxies all have the proxy's address."""
+        if sock.family != socket.AF_UNIX:
+            # Each event is written at once and whole: waiting for more to send with it would only delay it.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         most = self.edge.most_of_one_address
         name = address[0] if address else ""
         if most is None or not name:

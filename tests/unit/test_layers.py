@@ -52,7 +52,6 @@ FOREIGN: dict[str, set[str]] = {
     "urllib3": {"access.fetch", "upstream.remote.wire"},
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
-    "flask_limiter": {"web.rates"},
     "limits": {"web.rates"},
     "gunicorn": {"web.access_log", "web.worker"},
     "gevent": {"web.worker"},

@@ -13,17 +13,40 @@ LINE = b"POST /mcp HTTP/1.1\r\n"
 
 
 @pytest.mark.parametrize(
-    ("fields", "head"),
+    ("fields", "named", "length"),
     [
-        ([], Head("POST", 0, False)),
-        ([b"Content-Length: 12 \r\n"], Head("POST", 12, False)),
-        ([b"content-length:12\r\n", b"Expect: 100-Continue\r\n"], Head("POST", 12, True)),
-        ([b"Transfer-Encoding:\tChunked\r\n"], Head("POST", None, False)),
-        ([b"X-Empty:\r\n", b"X-Text: a \xc3\xa4 \t b\r\n", b"X-Text: again\r\n"], Head("POST", 0, False)),
+        ([], {}, 0),
+        ([b"Content-Length: 12 \r\n"], {b"content-length": b"12"}, 12),
+        ([b"Transfer-Encoding:\tChunked\r\n"], {b"transfer-encoding": b"Chunked"}, None),
+        (
+            [b"X-Empty:\r\n", b"X-Text: a \xc3\xa4 \t b\r\n", b"X-Text: again\r\n"],
+            {b"x-empty": b"", b"x-text": b"a \xc3\xa4 \t b,again"},
+            0,
+        ),
     ],
 )
-def test_what_is_plain_is_read(fields: list[bytes], head: Head) -> None:
-    assert read(LINE, fields) == head
+def test_what_is_plain_is_read(fields: list[bytes], named: dict[bytes, bytes], length: int | None) -> None:
+    assert read(LINE, fields) == Head("POST", "/mcp", "HTTP/1.1", named, length)
+
+
+def test_a_client_may_ask_first_whether_to_send_its_body() -> None:
+    assert read(LINE, [b"content-length:12\r\n", b"Expect: 100-Continue\r\n"]).awaits_continue
+    assert not read(LINE, [b"content-length:12\r\n"]).awaits_continue
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "closes"),
+    [
+        (b"1.1", b"", False),
+        (b"1.1", b"keep-alive, Close", True),
+        (b"1.1", b"x-close", False),
+        (b"1.0", b"", True),
+        (b"1.0", b"Keep-Alive", False),
+    ],
+)
+def test_the_last_request_of_a_connection_is_known(version: bytes, connection: bytes, closes: bool) -> None:
+    head = read(b"POST /mcp HTTP/" + version + b"\r\n", [b"Connection: " + connection + b"\r\n"])
+    assert head.closes is closes
 
 
 @pytest.mark.parametrize(
@@ -46,10 +69,10 @@ def test_whatever_comes_is_read_or_refused(fields: list[bytes]) -> None:
 
 
 def test_bounds_show_before_the_end() -> None:
-    assert too_large(LINE, [b"A: b\r\n"] * 96) is None
-    assert isinstance(too_large(b"G" * 8001, []), TargetTooLong)
-    assert isinstance(too_large(LINE, [b"A: b\r\n"] * 97), HeadersTooLarge)
-    assert isinstance(too_large(LINE, [b"A: " + b"b" * 65536]), HeadersTooLarge)
+    assert too_large(LINE, [b"A: b\r\n"] * 96, 65536) is None
+    assert isinstance(too_large(b"G" * 8001, [], 0), TargetTooLong)
+    assert isinstance(too_large(LINE, [b"A: b\r\n"] * 97, 97 * 6), HeadersTooLarge)
+    assert isinstance(too_large(LINE, [b"A: b\r\n"], 65537), HeadersTooLarge)
     with pytest.raises(TooLarge):
         read(LINE, [b"Content-Length: %d\r\n" % (MAX_BODY + 1)])
 

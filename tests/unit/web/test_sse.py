@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from metamcp.errors import SessionUnknown
 from metamcp.gateway.interface import Client, OpenSse, Outbound, Post, failure
+from metamcp.web import reading
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{}}'
 
@@ -132,8 +133,8 @@ def test_a_body_that_is_no_message_is_400(http: FlaskClient, gateway: FakeGatewa
     assert gateway.requests == []
 
 
-def test_a_body_over_the_limit_is_413(http: FlaskClient) -> None:
-    http.application.config["MAX_CONTENT_LENGTH"] = 10
+def test_a_body_over_the_limit_is_413(http: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_BODY", 10)
     assert http.post("/message?sessionId=s1", data=PING).status_code == 413
 
 

@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from metamcp.errors import SessionUnknown
 from metamcp.gateway.interface import Client, Delete, Listen, Outbound, Post, failure
+from metamcp.web import reading
 
 BOTH = "application/json, text/event-stream"
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
@@ -210,8 +211,8 @@ def test_a_charset_behind_the_type_is_fine(site: Site) -> None:
     assert site.post(Content_Type="application/json; charset=utf-8").status_code == 200
 
 
-def test_a_body_over_the_limit_is_413(site: Site) -> None:
-    site.app.config["MAX_CONTENT_LENGTH"] = 100
+def test_a_body_over_the_limit_is_413(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_BODY", 100)
     response = site.post(PING + b" " * 100)
     assert response.status_code == 413
     error(response)

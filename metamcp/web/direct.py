@@ -1,0 +1,69 @@
+"""The routes that carry calls, in front of Flask: the same checks and views, without what they do not need of it.
+
+A POST with a message is nearly every request that there is. Flask's contexts, routing, signals and response object cost
+more than all that is done for it (docs/decisions.md); the blueprints keep the routes, and take whatever is not written
+as plainly as here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from metamcp.web import auth, cors, errors, rates, sse, streamable
+from metamcp.web.incoming import Incoming
+from metamcp.web.outgoing import Outgoing, StartResponse
+from metamcp.web.present import View
+from metamcp.web.state import WebState
+
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+_VIEWS: dict[str, tuple[str, View]] = {
+    "mcp": ("streamable.post", streamable.post),
+    "message": ("sse.message", sse.message),
+}
+"""By the last part of the path: what it is called among Flask's routes, and who answers it."""
+
+
+class Direct:
+    """A WSGI application; ``behind`` it is the one for everything else."""
+
+    def __init__(self, behind: Application, state: WebState) -> None:
+        self._behind = behind
+        self._state = state
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        found = route(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+        if found is None:
+            return self._behind(environ, start_response)
+        endpoint, kind = found
+        operation, view = _VIEWS[kind]
+        outgoing = _serve(Incoming(environ, self._state, operation, endpoint), endpoint, view)
+        return outgoing.wsgi(start_response)
+
+
+def route(path: str) -> tuple[str, str] | None:
+    """The endpoint, and ``mcp`` or ``message``, of a path in its usual form; None for all others."""
+    parts = path.split("/")
+    if len(parts) == 2:
+        endpoint, kind = "default", parts[1]
+    elif len(parts) == 4 and parts[1] == "metamcp":
+        endpoint, kind = parts[2], parts[3]
+    else:
+        return None
+    return (endpoint, kind) if kind in _VIEWS and endpoint and path.isascii() and not parts[0] else None
+
+
+def _serve(incoming: Incoming, endpoint: str, view: View) -> Outgoing:
+    """In the order in which the application has its checks (``application.py``)."""
+    try:
+        auth.check_origin(incoming)
+        auth.admit(incoming)
+        rates.check(incoming)
+        outgoing = view(incoming, endpoint)
+    except Exception as error:  # noqa: BLE001  the WSGI edge
+        outgoing = errors.answer(incoming, error)
+    outgoing.headers += cors.allow(incoming)
+    if challenge := auth.challenge_of(incoming, outgoing.status):
+        outgoing.add("WWW-Authenticate", challenge)
+    return outgoing
