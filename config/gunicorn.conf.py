@@ -16,7 +16,8 @@ from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
 from metamcp.keeper import DistantKeeper, Keeper
 from metamcp.web.access_log import FORMAT, MaskingLogger
-from metamcp.web.worker import Edge, worker
+from metamcp.web.http_server import Edge
+from metamcp.web.worker import worker
 
 try:
     _settings = Settings.from_env(os.environ)

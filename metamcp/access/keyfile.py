@@ -166,7 +166,7 @@ def _sync(folder: Path) -> None:
 
 def _stat(path: Path) -> _Stamp | None:
     try:
-        return _stamp(path.stat())
+        return _stamp(os.stat(path))  # noqa: PTH116  for each request: without a detour
     except FileNotFoundError:
         return None
 

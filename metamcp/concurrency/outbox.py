@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+import queue
 from typing import Generic, Protocol, TypeVar
 
 
@@ -18,48 +17,51 @@ class Outbox(Generic[S]):
     """Bounded by the items' total length. Full means that the reader is too slow: the box closes itself with
     the reason ``slow-consumer`` and what was queued is still delivered, so nothing is lost silently.
 
-    Works on plain threads and, patched, on gevent: it only uses ``threading``.
+    Works on plain threads and, patched, on gevent: it only uses ``queue``. One reader; producers on several threads
+    lose nothing, but the bound is exact for one at a time. There is one box for each request, so it has no lock of its
+    own: the two totals have one writer each.
     """
+
+    __slots__ = ("_items", "_limit", "_put", "_taken", "closed")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._items: deque[S] = deque()
-        self._size = 0
-        self._ready = threading.Condition(threading.Lock())
+        self._items: queue.SimpleQueue[S | None] = queue.SimpleQueue()  # None: closed meanwhile
+        self._put = 0  # length of all items so far; written by the producer
+        self._taken = 0  # of those that were taken out; written by the reader
         self.closed: str | None = None  # the reason, once closed
 
     def put(self, item: S) -> bool:
         """Append; False when the box is closed, or closes now because it is full. A single item always fits."""
-        with self._ready:
-            if self.closed is not None:
-                return False
-            if self._items and self._size + len(item) > self._limit:
-                self.closed = "slow-consumer"
-            else:
-                self._items.append(item)
-                self._size += len(item)
-            self._ready.notify()
-            return self.closed is None
+        if self.closed is not None:
+            return False
+        waiting = self._put - self._taken
+        if waiting and waiting + len(item) > self._limit:
+            self.close("slow-consumer")
+            return False
+        self._put += len(item)
+        self._items.put(item)
+        return True
 
     def get(self, timeout: float) -> S | None:
         """The next item, or None after ``timeout`` seconds of silence or when closed and empty."""
-        with self._ready:
-            if not self._items and self.closed is None:
-                self._ready.wait(timeout)
-            if not self._items:
-                return None
-            item = self._items.popleft()
-            self._size -= len(item)
-            return item
+        if self.finished:
+            return None
+        try:
+            item = self._items.get(timeout=timeout) if timeout > 0 else self._items.get_nowait()
+        except queue.Empty:
+            return None
+        if item is not None:
+            self._taken += len(item)
+        return item
 
     def close(self, reason: str) -> None:
         """No more items; the first reason stays."""
-        with self._ready:
-            if self.closed is None:
-                self.closed = reason
-            self._ready.notify_all()
+        if self.closed is None:
+            self.closed = reason
+            self._items.put(None)
 
     @property
     def finished(self) -> bool:
         """Closed and drained."""
-        return self.closed is not None and not self._items
+        return self.closed is not None and self._items.empty()

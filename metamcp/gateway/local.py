@@ -15,6 +15,8 @@ QUEUE_BYTES = 64 * 1024 * 1024
 class QueuedExchange:
     """An Exchange whose items come from elsewhere through an Outbox."""
 
+    __slots__ = ("_on_close", "outbox")
+
     def __init__(self, on_close: Callable[[], None]) -> None:
         self.outbox: Outbox[Outbound] = Outbox(QUEUE_BYTES)
         self._on_close = on_close

@@ -67,7 +67,9 @@ class LinkClient:
             if connection is None or (isinstance(frame, Open) and frame.stream not in self._exchanges):
                 return False
             try:
-                connection.sendall(data)
+                sent = connection.send(data)
+                if sent < len(data):
+                    connection.sendall(memoryview(data)[sent:])
             except OSError:
                 return False
         return True

@@ -53,7 +53,7 @@ FOREIGN: dict[str, set[str]] = {
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
     "limits": {"web.rates"},
-    "gunicorn": {"web.access_log", "web.worker"},
+    "gunicorn": {"web.access_log", "web.http_server", "web.worker"},
     "gevent": {"web.worker"},
     "click": {"__main__", "asking", "doctor_command", "import_command", "key_commands"},
 }

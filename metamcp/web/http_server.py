@@ -1,0 +1,241 @@
+"""The HTTP server of a web worker: gevent's pywsgi with strict reading and deadlines, of which it has none.
+
+Nothing of a worker may be imported here that has to be patched first (``web/worker.py``).
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from wsgiref.handlers import format_date_time
+
+from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
+
+from metamcp.errors import InvalidRequest, MetaMCPError, RequestTimeout, TooManyRequests
+from metamcp.protocol import http_head
+from metamcp.telemetry.masking import mask_address
+from metamcp.web.environ import variables
+from metamcp.web.patience import LEAST_RATE, PatientReader
+from metamcp.web.request_body import RequestBody
+
+_BUFFER = 16 * 1024
+_PIECE = 256 * 1024  # bytes that a client has to take within its time
+_LEAVE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What a worker asks of its clients. ``client_seconds``: for one that neither sends nor reads; ``idle_seconds``:
+    for the next request of a connection; ``most_of_one_address``: connections; None: no bound, as behind a proxy."""
+
+    client_seconds: float
+    idle_seconds: float
+    most_of_one_address: int | None
+
+
+class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunicorn has types
+    """Reads requests strictly and with deadlines, of which pywsgi has none, and knows whether it waits for a next one:
+    such a connection must not hold up the end of its worker."""
+
+    def __init__(self, sock: socket.socket, address: Any, server: Server) -> None:
+        self.reader = PatientReader(sock)
+        super().__init__(sock, address, server, rfile=io.BufferedReader(self.reader, _BUFFER))
+        self.edge = server.edge
+        self.refused: MetaMCPError | None = None
+        self.head: http_head.Head | None = None
+
+    # --- the request -----------------------------------------------------------------------------------
+
+    def log_error(self, msg: str, *args: Any) -> None:
+        """About a request that is none, and its first line with it."""
+        super().log_error("%s", mask_address(msg % args if args else msg))
+
+    def read_requestline(self) -> str:
+        """Read the whole head. "" when there is none (any more): the connection then ends without a word."""
+        self.refused = None
+        self.reader.allow(self.edge.client_seconds if self.head is None else self.edge.idle_seconds)
+        if not self._wait_for_first_byte():
+            return ""
+        self.reader.allow(self.edge.client_seconds)
+        try:
+            return self._read_head()
+        except TimeoutError:
+            self.refused = RequestTimeout(f"the head of a request must come within {self.edge.client_seconds:g} s")
+        except MetaMCPError as refused:
+            self.refused = refused
+        return "(refused)"
+
+    def _wait_for_first_byte(self) -> bool:
+        self.server.waiting.add(self)
+        try:
+            return not self.server.draining and bool(self.rfile.peek(1))
+        except OSError:
+            return False
+        finally:
+            self.server.waiting.discard(self)
+
+    def _read_head(self) -> str:
+        line: bytes = self.rfile.readline(http_head.MAX_TARGET + 1)
+        fields: list[bytes] = []
+        size = 0
+        while (refused := http_head.too_large(line, fields, size)) is None:
+            field = self.rfile.readline(http_head.MAX_HEADER_BYTES + 1)
+            if field == b"\r\n":
+                self.head = http_head.read(line, fields)
+                return line.decode("latin-1")
+            if not field:
+                return ""
+            fields.append(field)
+            size += len(field)
+        raise refused
+
+    def read_request(self, raw_requestline: str) -> bool:
+        """Nothing is read here any more: pywsgi's own way through ``email.parser`` costs more than all of ours."""
+        if self.refused is not None or self.head is None:
+            raise self.refused or InvalidRequest("the request cannot be read")
+        head = self.head
+        self.requestline = raw_requestline.rstrip()
+        self.command, self.path, self.request_version = head.method, head.target, head.version
+        self.content_length, self.close_connection = head.length, head.closes
+        return True
+
+    def get_environ(self) -> dict[str, Any]:
+        assert self.head is not None  # noqa: S101  read before
+        environ: dict[str, Any] = self.server.get_environ()
+        environ.update(variables(self.head))
+        address = self.client_address
+        if isinstance(address, tuple):
+            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = str(address[0]), str(address[1])
+        self.wsgi_input = environ["wsgi.input"] = RequestBody(self.rfile, self.head.length, self._body_begins)
+        environ["wsgi.input_terminated"] = True
+        environ["gunicorn.sock"] = self.socket
+        return environ
+
+    def _body_begins(self) -> None:
+        self.reader.allow(self.edge.client_seconds, LEAST_RATE)
+        if self.head is not None and self.head.awaits_continue:
+            self.socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # --- the response ----------------------------------------------------------------------------------
+
+    def start_response(self, status: str, headers: Sequence[tuple[str, str]], exc_info: Any = None) -> Any:
+        """A body that was not read to its end cannot be told from the next request."""
+        if not self.wsgi_input.complete:
+            headers = [*headers, ("Connection", "close")]
+        return super().start_response(status, headers, exc_info)
+
+    def finalize_headers(self) -> None:
+        if self.provided_date is None:
+            date = _date(int(time.time()))
+            self.provided_date: bytes | None = date
+            self.response_headers.append((b"Date", date))
+        super().finalize_headers()
+
+    def log_request(self) -> None:
+        if self.server.log.access_log_enabled:
+            self.headers = {} if self.head is None else http_head.texts(self.head)
+            super().log_request()
+
+    def _sendall(self, data: bytes) -> None:
+        """In one write where the client takes it at once, as nearly all do."""
+        rest = memoryview(data)
+        rest = rest[self._send_at_once(rest) :]
+        while rest:
+            self.socket.settimeout(self.edge.client_seconds)
+            try:
+                super()._sendall(rest[:_PIECE])
+            except TimeoutError:
+                self.server.log.warning("%s does not read what it asked for: hung up", self.client_address)
+                raise ConnectionResetError(errno.ECONNRESET, "the client does not read") from None
+            finally:
+                self.socket.settimeout(None)
+            rest = rest[_PIECE:]
+
+    def _send_at_once(self, data: memoryview) -> int:
+        """How many bytes. ``sendall`` would ask the kernel for the size of its buffer each time."""
+        try:
+            sent: int = self.socket.send(data, 0, 0.0)
+        except OSError:
+            return 0  # the kernel's buffer is full, or as the next attempt will say
+        self.response_length += sent
+        return sent
+
+    def handle_one_request(self) -> Any:
+        result = super().handle_one_request()
+        if isinstance(result, tuple):
+            self._sendall(result[1])
+        elif self.wsgi_input is None or self.wsgi_input.complete:
+            return result
+        self._leave()
+        return None
+
+    def _handle_client_error(self, error: BaseException) -> tuple[int, bytes]:
+        from metamcp.web.errors import tell_unread  # noqa: PLC0415  after the worker has patched
+
+        known = error if isinstance(error, MetaMCPError) else InvalidRequest("the request cannot be read")
+        tell_unread(self.server.application, known, self.client_address[0] if self.client_address else "")
+        return known.http_status, http_head.refusal(known)
+
+    def _leave(self) -> None:
+        """Close so that the client gets the answer although it still sends: a closed socket would have it lost."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+            self.reader.allow(_LEAVE_SECONDS)
+            while self.rfile.read1(_BUFFER):
+                pass
+
+
+@lru_cache(maxsize=1)
+def _date(now: int) -> bytes:
+    return format_date_time(now).encode()
+
+
+class Server(PyWSGIServer):  # type: ignore[misc]  # likewise
+    edge: Edge
+    running: list[Server]
+    """Of this worker's process."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.running.append(self)
+        self.waiting: set[Handler] = set()
+        self.draining = False
+        self.addresses: Counter[str] = Counter()
+
+    def handle(self, sock: socket.socket, address: Any) -> None:
+        """One client must not have all connections of a worker. Behind proxies all have the proxy's address."""
+        if sock.family != socket.AF_UNIX:
+            # Each event is written at once and whole: waiting for more to send with it would only delay it.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        most = self.edge.most_of_one_address
+        name = address[0] if address else ""
+        if most is None or not name:
+            super().handle(sock, address)
+            return
+        if self.addresses[name] >= most:
+            with suppress(OSError), sock:
+                sock.sendall(http_head.refusal(TooManyRequests("too many connections from one address")))
+            return
+        self.addresses[name] += 1
+        try:
+            super().handle(sock, address)
+        finally:
+            self.addresses[name] -= 1
+            if not self.addresses[name]:
+                del self.addresses[name]
+
+    def close(self) -> None:
+        """Stop accepting, and hang up where nobody is being served. May be called twice."""
+        super().close()
+        self.draining = True
+        for handler in tuple(self.waiting):
+            with suppress(OSError):
+                handler.socket.shutdown(socket.SHUT_RD)
