@@ -20,7 +20,6 @@ from contextlib import contextmanager
 SLOTS = 65536
 _PROBES = 16
 _SLOT = struct.Struct("=8sdq")  # a digest of the key, the end of its window in Unix seconds, the count
-_NOTHING = bytes(8)
 
 
 class SharedCounters:
@@ -46,12 +45,6 @@ class SharedCounters:
         with self._locked():
             _, count, until = self._find(key)
             return (count, until) if count else (0, self._clock())
-
-    def clear(self, key: str) -> None:
-        with self._locked():
-            at, count, _ = self._find(key)
-            if count:
-                _SLOT.pack_into(self._memory, at, _NOTHING, 0.0, 0)
 
     def reset(self) -> None:
         with self._locked():

@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from functools import lru_cache
 
 from flask import Flask
-from limits import RateLimitItem, parse
-from limits.storage import Storage
-from limits.strategies import FixedWindowRateLimiter
 
+from metamcp.config import rates
+from metamcp.config.rates import Rate
 from metamcp.errors import AtCapacity, TooManyRequests
 from metamcp.web import caller, counters
 from metamcp.web.incoming import Incoming
 from metamcp.web.present import incoming as present
 
 _LIMITED = ("streamable.", "sse.", "probe.")  # what watches the gateway must not be refused
-
-
-class SharedStorage(Storage):
-    """``counters.SHARED``, for the package ``limits``."""
-
-    STORAGE_SCHEME = ["metamcp-shared"]  # noqa: RUF012  declared so by its base
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return OSError
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        return counters.SHARED.add(key, expiry, amount)
-
-    def get(self, key: str) -> int:
-        return counters.SHARED.get(key)[0]
-
-    def get_expiry(self, key: str) -> float:
-        return counters.SHARED.get(key)[1]
-
-    def check(self) -> bool:
-        return True
-
-    def reset(self) -> None:
-        counters.SHARED.reset()
-
-    def clear(self, key: str) -> None:
-        counters.SHARED.clear(key)
-
-
-_limiter = FixedWindowRateLimiter(SharedStorage())
 
 
 def register(app: Flask) -> None:
@@ -59,24 +26,20 @@ def check(incoming: Incoming) -> None:
     """Raises TooManyRequests when this client, AtCapacity when all clients of its endpoint together ask too often."""
     if not incoming.operation.startswith(_LIMITED):
         return
-    state, door = incoming.state, incoming.door
-    if state.rate_limit:
-        limit, who = _parsed(state.rate_limit), caller.owner(incoming)
-        if not _limiter.hit(limit, "client", who):
-            text = f"this client may ask {limit}"
-            raise TooManyRequests(text, limit="rate", retryAfterMs=_pause(limit, "client", who))
-    if door is not None and door.rate_limit:
-        limit, which = _parsed(door.rate_limit), incoming.endpoint or ""
-        if not _limiter.hit(limit, "endpoint", which):
-            text = f"all clients of this endpoint together may ask {limit}"
-            raise AtCapacity(text, limit="rate", retryAfterMs=_pause(limit, "endpoint", which))
+    if incoming.state.rate_limit:
+        rate = rates.parse(incoming.state.rate_limit)
+        if pause := _pause(rate, f"client {caller.owner(incoming)}"):
+            raise TooManyRequests(f"this client may ask {rate.text}", limit="rate", retryAfterMs=pause)
+    if incoming.door is not None and incoming.door.rate_limit:
+        rate = rates.parse(incoming.door.rate_limit)
+        if pause := _pause(rate, f"endpoint {incoming.endpoint}"):
+            text = f"all clients of this endpoint together may ask {rate.text}"
+            raise AtCapacity(text, limit="rate", retryAfterMs=pause)
 
 
-@lru_cache(maxsize=256)
-def _parsed(limit: str) -> RateLimitItem:
-    return parse(limit)
-
-
-def _pause(limit: RateLimitItem, *who: str) -> int:
-    """Milliseconds until the window ends."""
-    return max(1, math.ceil(_limiter.get_window_stats(limit, *who).reset_time - time.time())) * 1000
+def _pause(rate: Rate, who: str) -> int:
+    """Count one more of ``who``. Milliseconds until the window ends, in whole seconds; 0 when it may ask."""
+    key = f"{who} {rate.text}"
+    if counters.SHARED.add(key, rate.seconds, 1) <= rate.count:
+        return 0
+    return max(1, math.ceil(counters.SHARED.get(key)[1] - time.time())) * 1000

@@ -52,7 +52,6 @@ FOREIGN: dict[str, set[str]] = {
     "urllib3": {"access.fetch", "upstream.remote.wire"},
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
-    "limits": {"web.rates"},
     "gunicorn": {"web.access_log", "web.http_server", "web.worker"},
     "gevent": {"web.worker"},
     "click": {"__main__", "asking", "doctor_command", "import_command", "key_commands"},
