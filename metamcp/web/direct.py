@@ -1,8 +1,8 @@
 """The routes that carry calls, in front of Flask: the same checks and views, without what they do not need of it.
 
-A POST with a message is nearly every request that there is. Flask's contexts, routing, signals and response object cost
-more than all that is done for it (docs/decisions.md); the blueprints keep the routes, and take whatever is not written
-as plainly as here.
+A POST with a message is nearly every request that there is, and a stream keeps what it was begun with. Flask's
+contexts, routing, signals and response object cost more than all that is done for them (docs/decisions.md); the
+blueprints keep the routes, and take whatever is not written as plainly as here.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from metamcp.web.state import WebState
 
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
-_VIEWS: dict[str, tuple[str, View]] = {
-    "mcp": ("streamable.post", streamable.post),
-    "message": ("sse.message", sse.message),
+_VIEWS: dict[tuple[str, str], tuple[str, View]] = {
+    ("POST", "mcp"): ("streamable.post", streamable.post),
+    ("GET", "mcp"): ("streamable.listen", streamable.listen),
+    ("POST", "message"): ("sse.message", sse.message),
+    ("GET", "sse"): ("sse.open_stream", sse.open_stream),
 }
-"""By the last part of the path: what it is called among Flask's routes, and who answers it."""
+"""By method and the last part of the path: what it is called among Flask's routes, and who answers it."""
+
+_KINDS = frozenset(kind for _, kind in _VIEWS)
 
 
 class Direct:
@@ -33,25 +37,25 @@ class Direct:
         self._state = state
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        found = route(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+        endpoint, kind = route(environ["PATH_INFO"])
+        found = _VIEWS.get((environ["REQUEST_METHOD"], kind))
         if found is None:
             return self._behind(environ, start_response)
-        endpoint, kind = found
-        operation, view = _VIEWS[kind]
+        operation, view = found
         outgoing = _serve(Incoming(environ, self._state, operation, endpoint), endpoint, view)
         return outgoing.wsgi(start_response)
 
 
-def route(path: str) -> tuple[str, str] | None:
-    """The endpoint, and ``mcp`` or ``message``, of a path in its usual form; None for all others."""
+def route(path: str) -> tuple[str, str]:
+    """The endpoint, and ``mcp``, ``sse`` or ``message``, of a path in its usual form; empty for all others."""
     parts = path.split("/")
     if len(parts) == 2:
         endpoint, kind = "default", parts[1]
     elif len(parts) == 4 and parts[1] == "metamcp":
         endpoint, kind = parts[2], parts[3]
     else:
-        return None
-    return (endpoint, kind) if kind in _VIEWS and endpoint and path.isascii() and not parts[0] else None
+        return "", ""
+    return (endpoint, kind) if kind in _KINDS and endpoint and path.isascii() and not parts[0] else ("", "")
 
 
 def _serve(incoming: Incoming, endpoint: str, view: View) -> Outgoing:

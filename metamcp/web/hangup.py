@@ -6,35 +6,46 @@ For MCP 2026-07-28 a disconnect is the cancellation; the stream of HTTP+SSE is t
 from __future__ import annotations
 
 import fcntl
-import os
-import select
-import socket
 import struct
 import termios
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
 
 from metamcp.gateway.interface import Exchange, Outbound
 
 PATIENCE = 0.05
-"""Seconds without an item before anybody watches: most answers come sooner, and a watch costs a thread."""
+"""Seconds without an item before anybody watches: most answers come sooner."""
+
+
+class Connection(Protocol):
+    """The client's, with the request read to its end; the WSGI server gives it (``web/http_server.py``)."""
+
+    def fileno(self) -> int: ...
+
+    def watch(self, on_readable: Callable[[], None]) -> Callable[[], None]:
+        """Call back once, from anywhere, when there is something to read, the end included. The result ends the watch
+        before it returns; it is called once, also after the callback. Raises OSError when it was closed already."""
 
 
 class Watched:
     """An exchange that is closed at once when the client hangs up, whether or not anything is being written.
 
-    ``connection`` is the client's socket, with the request read to its end; None where the WSGI server does not give
-    it: a hang-up then shows when the server fails to write.
+    ``connection`` None, where the WSGI server does not give it: a hang-up then shows when the server fails to write.
     """
 
-    def __init__(self, exchange: Exchange, connection: socket.socket | None) -> None:
+    __slots__ = ("_closed", "_connection", "_exchange", "_lock", "_stop")
+
+    def __init__(self, exchange: Exchange, connection: Connection | None) -> None:
         self._exchange = exchange
         self._connection = connection
         self._lock = threading.Lock()  # a worker that drains closes from another thread
-        self._watch: _Watch | None = None
+        self._stop: Callable[[], None] | None = None
         self._closed = False
 
     def next(self, timeout: float) -> Outbound | None:
-        if self._connection is not None and self._watch is None:
+        if self._connection is not None and self._stop is None:
             item = self._exchange.next(min(PATIENCE, timeout))
             if item is not None:
                 return item
@@ -43,49 +54,32 @@ class Watched:
         return self._exchange.next(timeout)
 
     def close(self) -> None:
+        """The watch has ended when this returns, so that nobody looks at the socket when the server reads the next
+        request from it."""
         with self._lock:
             self._closed = True
-            watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.stop()
+            stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
         self._exchange.close()
 
-    def _begin(self, connection: socket.socket) -> None:
+    def _begin(self, connection: Connection) -> None:
         with self._lock:
-            if not self._closed:
-                self._watch = _Watch(self._exchange, connection)
+            if self._closed:
+                return
+            try:
+                self._stop = connection.watch(lambda: self._look(connection))
+            except OSError:
+                self._exchange.close()  # the socket was closed under us
 
-
-class _Watch:
-    """A thread that waits for the end of a connection, or for ``stop``."""
-
-    def __init__(self, exchange: Exchange, connection: socket.socket) -> None:
-        self._exchange = exchange
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread = threading.Thread(target=self._run, args=(connection,), name="hangup", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Once. Joined, so that nobody looks at the socket when the server reads the next request from it."""
-        os.eventfd_write(self._wake, 1)
-        self._thread.join()
-        os.close(self._wake)
-
-    def _run(self, connection: socket.socket) -> None:
-        try:
-            if self._hung_up(connection.fileno()):
-                self._exchange.close()
-        except (OSError, ValueError):
-            self._exchange.close()  # the socket was closed under us
-
-    def _hung_up(self, fd: int) -> bool:
-        """Waits. False when told to stop, or when the next request is there already: behind its bytes the end of
-        the connection cannot be seen."""
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
-        ready = {ready for ready, _ in poll.poll()}
-        return self._wake not in ready and not _unread(fd)
+    def _look(self, connection: Connection) -> None:
+        """Bytes that can be read are the next request: behind them the end of the connection cannot be seen."""
+        with self._lock:
+            gone = not self._closed
+            with suppress(OSError, ValueError):
+                gone = gone and not _unread(connection.fileno())
+        if gone:
+            self._exchange.close()
 
 
 def _unread(fd: int) -> int:

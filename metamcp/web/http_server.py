@@ -1,6 +1,7 @@
 """The HTTP server of a web worker: gevent's pywsgi with strict reading and deadlines, of which it has none.
 
-Nothing of a worker may be imported here that has to be patched first (``web/worker.py``).
+Beside ``web/worker.py`` the only module that names gevent. Nothing of a worker may be imported here that has to be
+patched first.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import io
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from wsgiref.handlers import format_date_time
 
+import gevent
 from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 
 from metamcp.errors import InvalidRequest, MetaMCPError, RequestTimeout, TooManyRequests
@@ -29,6 +31,7 @@ from metamcp.web.request_body import RequestBody
 _BUFFER = 16 * 1024
 _PIECE = 256 * 1024  # bytes that a client has to take within its time
 _LEAVE_SECONDS = 2.0
+_READ = 1  # of libev's events
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = str(address[0]), str(address[1])
         self.wsgi_input = environ["wsgi.input"] = RequestBody(self.rfile, self.head.length, self._body_begins)
         environ["wsgi.input_terminated"] = True
-        environ["gunicorn.sock"] = self.socket
+        environ["metamcp.connection"] = _Connection(self.socket)
         return environ
 
     def _body_begins(self) -> None:
@@ -191,6 +194,35 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
             self.reader.allow(_LEAVE_SECONDS)
             while self.rfile.read1(_BUFFER):
                 pass
+
+
+class _Connection:
+    """For who has to know that the client hung up (``web/hangup.py``): no greenlet waits for it, and nothing is read.
+    libev aborts the whole worker over a watched descriptor that was closed."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def watch(self, on_readable: Callable[[], None]) -> Callable[[], None]:
+        if self.fileno() < 0:
+            raise OSError(errno.EBADF, "the connection was closed")
+        watcher = gevent.get_hub().loop.io(self.fileno(), _READ)
+
+        def ready() -> None:
+            watcher.stop()
+            gevent.spawn(on_readable)  # what is called in the hub must not wait
+
+        def stop() -> None:
+            watcher.stop()
+            watcher.close()
+
+        watcher.start(ready)
+        return stop
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,6 @@ that carry calls do without (``web/direct.py``), and all others read the same th
 
 from __future__ import annotations
 
-import socket
 from functools import cached_property, lru_cache
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -16,7 +15,11 @@ from werkzeug.datastructures import EnvironHeaders
 from metamcp.access.keys import Keys, Record
 from metamcp.access.policy import Door
 from metamcp.access.principal import ANONYMOUS
+from metamcp.web.hangup import Connection
 from metamcp.web.state import WebState
+
+CONNECTION = "metamcp.connection"
+"""The variable of the environment in which the WSGI server gives it."""
 
 _WITHOUT_PREFIX = frozenset({"Content-Type", "Content-Length"})
 
@@ -59,9 +62,9 @@ class Incoming:
         return self.environ.get("REMOTE_ADDR") or ""
 
     @property
-    def connection(self) -> socket.socket | None:
+    def connection(self) -> Connection | None:
         """Of the client; None where the WSGI server does not give it."""
-        return self.environ.get("gunicorn.sock")
+        return self.environ.get(CONNECTION)
 
     def header(self, name: str) -> str | None:
         """``name`` in its usual spelling. Several fields of one name are one, with commas."""

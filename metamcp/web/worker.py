@@ -1,7 +1,8 @@
 """The web worker of gunicorn: pywsgi, which in our trials cost less CPU and had a far better 99th percentile than
 gunicorn's own loop on gevent (docs/decisions.md).
 
-The only module that names gevent. Nothing of a worker may be imported here that has to be patched first.
+Beside ``web/http_server.py`` the only module that names gevent. Nothing of a worker may be imported here that has to be
+patched first.
 """
 
 from __future__ import annotations

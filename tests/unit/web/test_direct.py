@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fake_gateway import ACCEPTED, HEARTBEAT, FakeGateway, Open, answer, event
+from fake_gateway import ACCEPTED, HEARTBEAT, OPENED, FakeGateway, Open, answer, event
 from flask import Flask
 from werkzeug.test import TestResponse
 
@@ -14,6 +14,7 @@ from metamcp.access import keyfile, keys
 from metamcp.access.keyfile import KeyFile
 from metamcp.access.keys import Record
 from metamcp.access.policy import Door, Policy
+from metamcp.gateway.interface import Is, Outbound
 from metamcp.web import counters
 from metamcp.web.application import create_app
 from metamcp.web.direct import route
@@ -73,7 +74,7 @@ def test_both_ways_are_one(
         told(app.test_client().post(f"{address}{slash}?{query}", data=body, headers=headers)) for slash in ("", "/")
     )
     assert direct == behind
-    assert route(address) is not None and route(address + "/") is None
+    assert route(address) != ("", "") == route(address + "/")
     half = len(gateway.requests) // 2
     assert gateway.requests[:half] == [named_alike(it) for it in gateway.requests[half:]]
 
@@ -96,6 +97,15 @@ def test_a_stream_is_one_in_both_ways(tmp_path: Path) -> None:
     assert direct == behind
 
 
+@pytest.mark.parametrize("path", ["/sse", "/mcp"])
+def test_a_stream_of_the_client_is_one_in_both_ways(tmp_path: Path, path: str) -> None:
+    app = site(tmp_path, FakeGateway(OPENED, event(b"{}"), Outbound(Is.ENDED)))
+    headers = {"Mcp-Session-Id": "s1", "Accept": "text/event-stream"} | ORIGIN
+    direct, behind = (told(app.test_client().get(path + slash, headers=headers)) for slash in ("", "/"))
+    assert direct[0] == 200 and direct[1].count(b"data: ") >= 1
+    assert direct == behind
+
+
 def test_who_asks_too_often_is_refused_in_both_ways(tmp_path: Path) -> None:
     counters.SHARED.reset()
     app = site(tmp_path, FakeGateway(answer()))
@@ -109,4 +119,4 @@ def test_who_asks_too_often_is_refused_in_both_ways(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/", "", "/health", "/metamcp/mcp", "/metamcp//mcp", "/metamcp/a/b/mcp", "x/mcp",
                                   "/metamcp/\u00e4/mcp", "/other/a/mcp", "/mcp/x"])  # fmt: skip
 def test_what_is_written_otherwise_is_left_to_flask(path: str) -> None:
-    assert route(path) is None
+    assert route(path) == ("", "")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from fake_gateway import answer, event
+from watched_connection import WatchedConnection
 
 from metamcp.gateway.interface import Is
 from metamcp.gateway.local import QueuedExchange
@@ -23,7 +24,7 @@ class Live:
     def __init__(self, connection: socket.socket | None) -> None:
         self.closed = threading.Event()
         self.inner = QueuedExchange(self.closed.set)
-        self.watched = Watched(self.inner, connection)
+        self.watched = Watched(self.inner, connection and WatchedConnection(connection))
 
     def begin_watching(self) -> None:
         assert self.watched.next(PATIENCE * 2) is None

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from fake_gateway import AWAY, OPENED, SILENCE, FakeGateway, answer, application, chunks, event
 from flask.testing import FlaskClient
+from watched_connection import WatchedConnection
 from werkzeug.test import TestResponse
 
 from metamcp.errors import EndpointUnknown, InvalidParams
 from metamcp.gateway.interface import Client, Is, Outbound, Post, Stateless, failure
 from metamcp.gateway.local import QueuedExchange
 from metamcp.protocol import sse
+from metamcp.web.incoming import CONNECTION
 from metamcp.web.state import web_state
 
 REVISION = "2026-07-28"
@@ -282,9 +284,8 @@ def test_a_client_that_hangs_up_before_the_first_item_cancels_its_request(site: 
     headers |= {"MCP-Protocol-Version": REVISION, "Mcp-Method": "tools/list"}
 
     def ask() -> None:
-        answered.put(
-            site.http.post(URL, data=body(), headers=headers, environ_overrides={"gunicorn.sock": ours}).status_code
-        )
+        environ = {CONNECTION: WatchedConnection(ours)}
+        answered.put(site.http.post(URL, data=body(), headers=headers, environ_overrides=environ).status_code)
 
     with ours:
         asking = threading.Thread(target=ask)
@@ -301,7 +302,8 @@ def test_a_client_that_hangs_up_within_its_stream_cancels_its_request(site: Site
     headers = {"Accept": BOTH, "Content-Type": "application/json"}
     headers |= {"MCP-Protocol-Version": REVISION, "Mcp-Method": "tools/list"}
     with ours:
-        response = site.http.post(URL, data=body(), headers=headers, environ_overrides={"gunicorn.sock": ours})
+        environ = {CONNECTION: WatchedConnection(ours)}
+        response = site.http.post(URL, data=body(), headers=headers, environ_overrides=environ)
         pieces = chunks(response)
         assert [next(pieces), next(pieces)] == [sse.event(b"{}"), sse.HEARTBEAT]
         assert not live.closed.is_set()

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 import pytest
 from fake_gateway import HEARTBEAT, OPENED, FakeGateway, ScriptedExchange, answer, application, chunks, event
 from flask import Flask
+from watched_connection import WatchedConnection
 from werkzeug.test import TestResponse
 
 from metamcp.gateway.interface import Is, Outbound
 from metamcp.gateway.local import QueuedExchange
 from metamcp.protocol import sse
+from metamcp.web.incoming import CONNECTION
 from metamcp.web.state import OpenStreams, web_state
 from metamcp.web.streaming import Stream
 
@@ -107,7 +109,7 @@ def test_a_line_end_within_a_message_never_splits_its_event(site: Site) -> None:
 def test_a_client_that_stays_keeps_its_exchange(site: Site, wire: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = wire
     live = Live(OPENED)
-    pieces = chunks(site.get(live, **{"gunicorn.sock": ours}))
+    pieces = chunks(site.get(live, **{CONNECTION: WatchedConnection(ours)}))
     assert [next(pieces) for _ in range(4)][1:] == [sse.HEARTBEAT] * 3
     assert not live.closed.is_set()
 
@@ -117,7 +119,7 @@ def test_a_socket_that_is_closed_already_ends_the_exchange(site: Site) -> None:
     ours.close()
     theirs.close()
     live = Live(OPENED)
-    assert len(list(chunks(site.get(live, **{"gunicorn.sock": ours})))) < SECONDS / HEARTBEAT
+    assert len(list(chunks(site.get(live, **{CONNECTION: WatchedConnection(ours)})))) < SECONDS / HEARTBEAT
     assert live.closed.is_set()
 
 
@@ -125,7 +127,7 @@ def test_a_hang_up_wakes_the_stream_that_waits(site: Site, wire: tuple[socket.so
     ours, theirs = wire
     live = Live(OPENED)
     ended: queue.Queue[list[bytes]] = queue.Queue()
-    response = site.get(live, **{"gunicorn.sock": ours})
+    response = site.get(live, **{CONNECTION: WatchedConnection(ours)})
     reader = threading.Thread(target=lambda: ended.put(list(chunks(response))))
     reader.start()
     theirs.close()
@@ -136,7 +138,7 @@ def test_a_hang_up_wakes_the_stream_that_waits(site: Site, wire: tuple[socket.so
 def test_nobody_watches_the_socket_of_a_stream_that_was_closed(
     site: Site, wire: tuple[socket.socket, socket.socket]
 ) -> None:
-    response = site.get(Live(OPENED), **{"gunicorn.sock": wire[0]})
+    response = site.get(Live(OPENED), **{CONNECTION: WatchedConnection(wire[0])})
     response.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "hangup"]
 
