@@ -1,7 +1,6 @@
 """The HTTP server of a web worker: gevent's pywsgi with strict reading and deadlines, of which it has none.
 
-Beside ``web/worker.py`` the only module that names gevent. Nothing of a worker may be imported here that has to be
-patched first.
+Only gunicorn loads this. Nothing of a worker may be imported here that has to be patched first.
 """
 
 from __future__ import annotations
@@ -25,19 +24,22 @@ from metamcp.errors import InvalidRequest, MetaMCPError, RequestTimeout, TooMany
 from metamcp.protocol import http_head
 from metamcp.telemetry.masking import mask_address
 from metamcp.web.environ import variables
+from metamcp.web.parking import Parking
 from metamcp.web.patience import LEAST_RATE, PatientReader
 from metamcp.web.request_body import RequestBody
 
-_BUFFER = 16 * 1024
+_BUFFER = 4 * 1024  # for heads; bodies are read past it
 _PIECE = 256 * 1024  # bytes that a client has to take within its time
 _LEAVE_SECONDS = 2.0
 _READ = 1  # of libev's events
+_LINGER_SECONDS = 1.0  # before a connection is parked: most clients that call again do so sooner
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """What a worker asks of its clients. ``client_seconds``: for one that neither sends nor reads; ``idle_seconds``:
-    for the next request of a connection; ``most_of_one_address``: connections; None: no bound, as behind a proxy."""
+    for the next request of a connection, once it is parked; ``most_of_one_address``: connections; None: no bound, as
+    behind a proxy."""
 
     client_seconds: float
     idle_seconds: float
@@ -49,6 +51,7 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
     such a connection must not hold up the end of its worker."""
 
     def __init__(self, sock: socket.socket, address: Any, server: Server) -> None:
+        self.socket: Any
         self.reader = PatientReader(sock)
         super().__init__(sock, address, server, rfile=io.BufferedReader(self.reader, _BUFFER))
         self.edge = server.edge
@@ -64,7 +67,6 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
     def read_requestline(self) -> str:
         """Read the whole head. "" when there is none (any more): the connection then ends without a word."""
         self.refused = None
-        self.reader.allow(self.edge.client_seconds if self.head is None else self.edge.idle_seconds)
         if not self._wait_for_first_byte():
             return ""
         self.reader.allow(self.edge.client_seconds)
@@ -77,9 +79,15 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
         return "(refused)"
 
     def _wait_for_first_byte(self) -> bool:
+        """False when there is none (any more), or none for so long that the connection is parked."""
+        self.reader.allow(self.edge.client_seconds if self.head is None else _LINGER_SECONDS)
         self.server.waiting.add(self)
         try:
             return not self.server.draining and bool(self.rfile.peek(1))
+        except TimeoutError:
+            if self.head is not None and self.server.park(self.socket, self.client_address):
+                self.socket = None  # or pywsgi would close it
+            return False
         except OSError:
             return False
         finally:
@@ -143,7 +151,7 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
         super().finalize_headers()
 
     def log_request(self) -> None:
-        if self.server.log.access_log_enabled:
+        if self.server.logs_access:
             self.headers = {} if self.head is None else http_head.texts(self.head)
             super().log_request()
 
@@ -238,36 +246,57 @@ class Server(PyWSGIServer):  # type: ignore[misc]  # likewise
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.running.append(self)
+        self.logs_access: bool = self.log.access_log_enabled
         self.waiting: set[Handler] = set()
         self.draining = False
+        self.connections: dict[socket.socket, str] = {}
+        """Those that were let in, and their addresses."""
         self.addresses: Counter[str] = Counter()
+        self.parking = Parking(self.pool.size, self.edge.idle_seconds, self.do_handle, self.do_close)
 
     def handle(self, sock: socket.socket, address: Any) -> None:
-        """One client must not have all connections of a worker. Behind proxies all have the proxy's address."""
-        if sock.family != socket.AF_UNIX:
-            # Each event is written at once and whole: waiting for more to send with it would only delay it.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        most = self.edge.most_of_one_address
-        name = address[0] if address else ""
-        if most is None or not name:
+        """A new connection, or one that was parked."""
+        if sock in self.connections or self._let_in(sock, address):
             super().handle(sock, address)
+
+    def do_close(self, sock: socket.socket, *address: Any) -> None:
+        """After its handler, however that ended."""
+        if sock in self.parking:
             return
-        if self.addresses[name] >= most:
-            with suppress(OSError), sock:
-                sock.sendall(http_head.refusal(TooManyRequests("too many connections from one address")))
-            return
-        self.addresses[name] += 1
-        try:
-            super().handle(sock, address)
-        finally:
+        name = self.connections.pop(sock, None)
+        if name is not None:
             self.addresses[name] -= 1
             if not self.addresses[name]:
                 del self.addresses[name]
+        super().do_close(sock, *address)
+
+    def park(self, sock: socket.socket, address: Any) -> bool:
+        """Nobody waits for the next request of this connection any more, but the event loop; False when somebody has
+        to. What was decrypted already cannot be seen by it."""
+        if self.draining or self.ssl_enabled:
+            return False
+        self.parking.park(sock, address)
+        return True
+
+    def _let_in(self, sock: socket.socket, address: Any) -> bool:
+        """One client must not have all connections of a worker. Behind proxies all have the proxy's address."""
+        name, most = address[0] if address else "", self.edge.most_of_one_address
+        if most is not None and name and self.addresses[name] >= most:
+            with suppress(OSError):
+                sock.sendall(http_head.refusal(TooManyRequests("too many connections from one address")))
+            return False
+        self.connections[sock] = name
+        self.addresses[name] += 1
+        if sock.family != socket.AF_UNIX:
+            # Each event is written at once and whole: waiting for more to send with it would only delay it.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return True
 
     def close(self) -> None:
         """Stop accepting, and hang up where nobody is being served. May be called twice."""
         super().close()
         self.draining = True
+        self.parking.close()
         for handler in tuple(self.waiting):
             with suppress(OSError):
                 handler.socket.shutdown(socket.SHUT_RD)

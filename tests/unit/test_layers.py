@@ -53,7 +53,7 @@ FOREIGN: dict[str, set[str]] = {
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
     "gunicorn": {"web.access_log", "web.http_server", "web.worker"},
-    "gevent": {"web.http_server", "web.worker"},
+    "gevent": {"web.http_server", "web.parking", "web.worker"},
     "click": {"__main__", "asking", "doctor_command", "import_command", "key_commands"},
 }
 
