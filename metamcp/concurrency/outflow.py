@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from metamcp.concurrency.reactor import Reactor
 
@@ -23,6 +24,7 @@ class Outflow:
         self._chunks: deque[bytes | memoryview] = deque()
         self._pending = 0
         self._scheduled = False
+        self._watching = False  # the reactor tells when the descriptor can take more
         self._closed = False
 
     @property
@@ -58,13 +60,14 @@ class Outflow:
         if self._closed:
             return
         self._scheduled = bool(self._chunks)
-        self._reactor.watch_write(self._fd, self._flush if self._chunks else None)
+        if self._scheduled is not self._watching:
+            self._watching = self._scheduled
+            self._reactor.watch_write(self._fd, self._flush if self._watching else None)
 
     def _drain(self) -> None:
         try:
             while self._chunks and not self._closed:
-                batch = [self._chunks[i] for i in range(min(_BATCH, len(self._chunks)))]
-                self._advance(os.writev(self._fd, batch))
+                self._advance(os.writev(self._fd, list(islice(self._chunks, _BATCH))))
         except BlockingIOError:
             return
         except OSError as error:
@@ -72,6 +75,9 @@ class Outflow:
 
     def _advance(self, written: int) -> None:
         self._pending -= written
+        if not self._pending:
+            self._chunks.clear()
+            return
         while written:
             head = self._chunks[0]
             if written < len(head):
