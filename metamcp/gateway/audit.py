@@ -41,11 +41,13 @@ class Write(Protocol):
 class Record:
     """One request. Owned by the reactor's thread."""
 
-    __slots__ = ("_ended", "_members", "_since", "_write", "clock", "route")
+    __slots__ = ("_client", "_ended", "_method", "_session", "_since", "_write", "clock", "route")
 
-    def __init__(self, write: Write, clock: Callable[[], float], members: dict[str, object]) -> None:
+    def __init__(self, write: Write, clock: Callable[[], float], client: Client, method: str, session: str) -> None:
         self._write = write
-        self._members = members
+        self._client = client
+        self._method = method
+        self._session = session
         self._since = clock()
         self._ended = False
         self.clock = clock
@@ -53,19 +55,23 @@ class Record:
 
     def end(self, error: bytes | MetaMCPError | None = None) -> None:
         """``error``: the server's own as raw JSON, or the gateway's; None for a result."""
-        if self._ended:
+        if self._ended or self._method in _UNRECORDED:
             return
         self._ended = True
-        seconds = round(self.clock() - self._since, 4)
-        self._write("request", **self._members, **self._target(), **_outcome(error), seconds=seconds)
+        members = _who(self._client, self._session)
+        members["method"] = _known(self._method)
+        if self.route is not None:
+            self._tell_target(members, self.route)
+        members |= _outcome(error)
+        self._write("request", **members, seconds=round(self.clock() - self._since, 4))
 
-    def _target(self) -> dict[str, object]:
-        if self.route is None:
-            return {}
-        if self._members["method"] in _NAMED:
-            return {"server": self.route.server, "tool": self.route.name}
-        found = _SCHEME.match(self.route.name)
-        return {"server": self.route.server, "scheme": found[0].lower() if found else ""}
+    def _tell_target(self, members: dict[str, object], route: Route) -> None:
+        members["server"] = route.server
+        if self._method in _NAMED:
+            members["tool"] = route.name
+        else:
+            found = _SCHEME.match(route.name)
+            members["scheme"] = found[0].lower() if found else ""
 
 
 class Audit:
@@ -77,8 +83,7 @@ class Audit:
 
     def begin(self, client: Client, method: str, session: str = "") -> Record:
         """``session``: as it may be shown."""
-        write = _nothing if method in _UNRECORDED else self._write
-        return Record(write, self._clock, _who(client, session or client.session[:8]) | {"method": _known(method)})
+        return Record(self._write, self._clock, client, method, session or client.session[:8])
 
     def refused(self, request: Request, error: MetaMCPError) -> None:
         """``request`` never became a turn, or the turns of its messages."""
@@ -115,7 +120,7 @@ def _who(client: Client, session: str) -> dict[str, object]:
 
 def _known(method: str) -> str:
     """A method is a name of the protocol; what does not look like one may be anything."""
-    return method if _METHOD.fullmatch(method) else "(other)"
+    return method if method in _NAMED or _METHOD.fullmatch(method) else "(other)"
 
 
 def _outcome(error: bytes | MetaMCPError | None) -> dict[str, object]:
@@ -129,6 +134,3 @@ def _outcome(error: bytes | MetaMCPError | None) -> dict[str, object]:
         return {"decision": "refused", "rule": error.rule, "result": "error", "code": error.code}
     kind = "died" if isinstance(error, ServerDied) else "deadline" if isinstance(error, DeadlinePassed) else "error"
     return {"decision": "allowed", "result": kind, "code": error.code}
-
-
-def _nothing(event: str, **members: object) -> None: ...

@@ -1,5 +1,8 @@
 """The audit log: JSON lines appended to a file by a thread of its own, so that no disk can hold up a call.
 
+The thread takes what came within ``GATHER_SECONDS`` at once: to be woken for each line would cost a busy gateway more
+than the line itself.
+
 The file belongs to the operator: it may be moved away or removed at any time (logrotate), and is made anew then. What
 cannot be written is counted, said once in the gateway's log, and said again with the count when writing works again.
 """
@@ -8,18 +11,22 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+
+import msgspec
 
 from metamcp.telemetry import logs
 
 QUEUE_LINES = 10_000
-_BATCH_LINES = 256
 
+GATHER_SECONDS = 0.02
+"""How long a line may wait for others before it is written."""
+
+_encode = msgspec.json.Encoder().encode
 _log = logs.get("telemetry.audit")
 
 
@@ -30,7 +37,10 @@ class AuditLog:
     def __init__(self, path: Path | None, wall: Callable[[], float] = time.time, size: int = QUEUE_LINES) -> None:
         self._path = path
         self._wall = wall
-        self._queue: queue.Queue[bytes | None] = queue.Queue(size)
+        self._size = size
+        self._lines: deque[bytes] = deque()
+        self._some = threading.Event()  # there are lines, or it is the end
+        self._ending = threading.Event()
         self._file = _File(path) if path is not None else None
         self._lost = 0
         self._counting = threading.Lock()
@@ -47,44 +57,41 @@ class AuditLog:
         """Append one line. Never blocks; with the queue full the line is lost and counted."""
         if self._file is None:
             return
-        said = {name: value for name, value in members.items() if value not in ("", None)}
-        line = json.dumps({"time": round(self._wall(), 3), "event": event, **said}).encode() + b"\n"
-        try:
-            self._queue.put_nowait(line)
-        except queue.Full:
+        if len(self._lines) >= self._size:
             self._lose(1, "its queue is full")
+            return
+        said = {name: value for name, value in members.items() if value is not None and value != ""}
+        self._lines.append(_line({"time": round(self._wall(), 3), "event": event, **said}))
+        if not self._some.is_set():
+            self._some.set()
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what waits, as far as that works within ``timeout`` seconds."""
         if self._file is not None:
-            with suppress(queue.Full):
-                self._queue.put(None, timeout=timeout)
+            self._ending.set()
+            self._some.set()
             self._thread.join(timeout)
 
     # --- the writer's thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
         assert self._file is not None  # noqa: S101  else there is no thread
-        while lines := self._batch():
-            ended = lines[-1] is None
-            written = [line for line in lines if line is not None]
-            try:
-                self._file.append(b"".join(written))
-                self._regain()
-            except OSError as error:
-                self._lose(len(written), error.strerror or "it cannot be written")
-            if ended:
-                break
+        while not self._ending.is_set():
+            self._some.wait()
+            self._ending.wait(GATHER_SECONDS)
+            self._some.clear()  # before the lines are taken: one that comes meanwhile sets it again
+            self._append(self._file)
+        self._append(self._file)
         self._file.close()
 
-    def _batch(self) -> list[bytes | None]:
-        lines = [self._queue.get()]
-        while len(lines) < _BATCH_LINES and lines[-1] is not None:
-            try:
-                lines.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
-        return lines
+    def _append(self, file: _File) -> None:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        try:
+            if lines:
+                file.append(b"".join(lines))
+                self._regain()
+        except OSError as error:
+            self._lose(len(lines), error.strerror or "it cannot be written")
 
     def _lose(self, count: int, reason: str) -> None:
         with self._counting:
@@ -97,6 +104,15 @@ class AuditLog:
             lost, self._lost = self._lost, 0
         if lost:
             _log.warning("audit-written-again", extra=logs.fields(path=self._path, lost=lost))
+
+
+def _line(members: dict[str, object]) -> bytes:
+    """In ASCII, so that nothing in a client's text can be taken for an end of line or an order to a terminal."""
+    try:
+        line = _encode(members)
+    except UnicodeEncodeError:  # half a character
+        line = b""
+    return (line if line and line.isascii() else json.dumps(members, separators=(",", ":")).encode()) + b"\n"
 
 
 class _File:

@@ -42,7 +42,7 @@ NOWHERE = {"", "__init__"}  # the package itself: its version
 
 # third party -> the rooms or modules that may import it
 FOREIGN: dict[str, set[str]] = {
-    "msgspec": {"access", "protocol", "gateway.interface", "link", "web"},
+    "msgspec": {"access", "protocol", "gateway.interface", "link", "telemetry.audit_log", "web"},
     "marshmallow": {"config"},
     "prometheus_client": {"telemetry"},
     "docker": {"runtime.engine", "runtime.engine_client", "runtime.pulling"},

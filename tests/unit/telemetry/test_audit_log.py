@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from gateway_process import eventually
 
+from metamcp.telemetry import audit_log
 from metamcp.telemetry.audit_log import AuditLog
 
 
@@ -35,6 +36,39 @@ def test_each_line_is_one_object_whatever_its_texts_hold(tmp_path: Path, opened:
     assert path.read_bytes().count(b"\n") == 1 and path.read_bytes().isascii()
     assert lines(path) == [{"time": 1.5, "event": "request", "tool": "a\nb\r\x1b[31m\u2028", "code": 0}]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_half_a_character_costs_no_line(tmp_path: Path, opened: Callable[[Path], AuditLog]) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = opened(path)
+    log.write("request", tool="\ud83d", about="plain")
+    log.close()
+    assert path.read_bytes() == b'{"time":1.5,"event":"request","tool":"\\ud83d","about":"plain"}\n'
+
+
+def test_lines_that_come_together_are_written_together(
+    tmp_path: Path, opened: Callable[[Path], AuditLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(audit_log.os, "write", lambda _fd, data: written.append(bytes(data)) or len(data))
+    monkeypatch.setattr(audit_log, "GATHER_SECONDS", 30.0)
+    log = opened(tmp_path / "audit.jsonl")
+    for number in range(50):
+        log.write("request", number=number)
+    log.close()  # ends the wait
+    assert len(written) == 1 and written[0].count(b"\n") == 50
+
+
+def test_a_line_is_written_while_others_go_on_coming(tmp_path: Path, opened: Callable[[Path], AuditLog]) -> None:
+    path = tmp_path / "audit.jsonl"
+    log = opened(path)
+
+    def has_come() -> bool:
+        log.write("more")
+        return b'"first"' in path.read_bytes()
+
+    log.write("first")
+    eventually(has_come, "the first line")
 
 
 def test_a_file_that_is_moved_away_is_made_anew(tmp_path: Path, opened: Callable[[Path], AuditLog]) -> None:
