@@ -131,6 +131,9 @@ class Is(IntEnum):
     ENDED = 6  # the stream is over; ``data`` is the reason
 
 
+_FINAL = int(Is.ANSWER)
+
+
 class Outbound(msgspec.Struct, frozen=True, array_like=True):
     """``data`` is a whole JSON-RPC message, the JSON of an ``Ask``, or for OPENED the name of the stream that goes on.
     ``number``: of the event within its stream; 0 when it cannot be resumed behind it."""
@@ -144,7 +147,7 @@ class Outbound(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def final(self) -> bool:
-        return self.kind >= Is.ANSWER
+        return self.kind >= _FINAL
 
     def __len__(self) -> int:
         """What it costs in a bounded queue: its bytes and something for itself."""

@@ -15,6 +15,7 @@ MAX_FRAME = 96 * 1024 * 1024
 """Bytes; above the largest message that either side lets through."""
 
 _LENGTH = struct.Struct(">I")
+_LENGTH_SIZE = _LENGTH.size
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -48,10 +49,8 @@ class FrameInvalid(Exception):
 
 
 def encode(frame: Frame) -> bytes:
-    buffer = bytearray(_LENGTH.size)
-    _encoder.encode_into(frame, buffer, _LENGTH.size)
-    _LENGTH.pack_into(buffer, 0, len(buffer) - _LENGTH.size)
-    return bytes(buffer)
+    data = _encoder.encode(frame)
+    return _LENGTH.pack(len(data)) + data
 
 
 class FrameReader:
@@ -63,24 +62,33 @@ class FrameReader:
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """The frames that ``chunk`` completes. Raises FrameInvalid."""
-        buffer = self._buffer
-        buffer += chunk
-        frames: list[Frame] = []
-        start = 0
-        while len(buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer, start)
-            if length > self._limit:
-                raise FrameInvalid(f"a frame of {length} bytes; the limit is {self._limit}")
-            end = start + _LENGTH.size + length
-            if end > len(buffer):
-                break
-            frames.append(_decode(bytes(memoryview(buffer)[start + _LENGTH.size : end])))
-            start = end
-        del buffer[:start]
+        if self._buffer:
+            self._buffer += chunk
+            frames, end = self._take(self._buffer)
+            del self._buffer[:end]
+        else:  # the usual case: whole frames, which are not copied first
+            frames, end = self._take(chunk)
+            self._buffer += memoryview(chunk)[end:]
         return frames
 
+    def _take(self, data: bytes | bytearray) -> tuple[list[Frame], int]:
+        """The whole frames at the beginning of ``data``, and where they end."""
+        frames: list[Frame] = []
+        start, size = 0, len(data)
+        with memoryview(data) as view:
+            while size - start >= _LENGTH_SIZE:
+                (length,) = _LENGTH.unpack_from(data, start)
+                if length > self._limit:
+                    raise FrameInvalid(f"a frame of {length} bytes; the limit is {self._limit}")
+                end = start + _LENGTH_SIZE + length
+                if end > size:
+                    break
+                frames.append(_decode(view[start + _LENGTH_SIZE : end]))
+                start = end
+        return frames, start
 
-def _decode(data: bytes) -> Frame:
+
+def _decode(data: memoryview) -> Frame:
     try:
         frame: Frame = _decoder.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -46,6 +46,8 @@ class Message(msgspec.Struct, frozen=True):
     @property
     def failure(self) -> bytes:
         """The raw error of a response, or empty. Some peers write ``"error": null`` beside a result."""
+        if not self.error:
+            return b""
         error = bytes(self.error)
         return b"" if error == b"null" else error
 
@@ -53,7 +55,7 @@ class Message(msgspec.Struct, frozen=True):
     def kind(self) -> Kind:
         if self.method is None:
             return "response"
-        return "request" if bytes(self.id) else "notification"
+        return "request" if self.id else "notification"
 
 
 _envelope = msgspec.json.Decoder(Message)
@@ -62,6 +64,7 @@ _array = msgspec.json.Decoder(list[Raw])
 _string = msgspec.json.Decoder(str)
 
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+_BRACE = ord("{")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -132,7 +135,7 @@ def _utf8(data: bytes) -> bytes:
 def _check(message: Message) -> None:
     identifier = bytes(message.id)
     if message.method is None:
-        if not bytes(message.result) and not bytes(message.error):
+        if not message.result and not message.error:  # empty is false, and nothing is copied to see it
             raise InvalidRequest("a message needs a method, a result or an error")
         if not identifier:
             raise InvalidRequest("a response needs the id of its request")
@@ -140,7 +143,7 @@ def _check(message: Message) -> None:
         raise InvalidRequest("an id must be a string or an integer")
     elif len(identifier) > MAX_ID or len(message.method) > MAX_METHOD:
         raise InvalidRequest(f"an id must not be longer than {MAX_ID} bytes, a method than {MAX_METHOD} characters")
-    if bytes(memoryview(message.params)[:1]) not in (b"", b"{"):
+    if message.params and memoryview(message.params)[0] != _BRACE:
         raise InvalidRequest("params must be an object")
 
 
@@ -157,7 +160,7 @@ def id_key(identifier: bytes) -> bytes:
 
 def decode_object(raw: Raw | bytes, what: str = "params") -> JsonObject:
     """One level of an object; the members stay raw, in their order. Absent is empty. Raises InvalidParams."""
-    if not bytes(raw):
+    if not raw:
         return {}
     try:
         return _object.decode(raw)
