@@ -28,6 +28,7 @@ from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.command.effective import image_of
 from metamcp.runtime.image_ids import ImageIds
+from metamcp.telemetry.audit_log import Entry
 from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
 
@@ -181,7 +182,8 @@ class Gateway(Upstream):
             self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission
         )
 
-    def _audited(self, event: str, **members: object) -> None:
+    def _audited(self, event: str, **members: Any) -> None:
+        Entry(0.0, event, **members)  # the log knows each of them
         self.audited.append({"event": event, **members})
 
     def snapshot(self, memory_of: Callable[[str], int | None] = lambda _container: None) -> Snapshot:

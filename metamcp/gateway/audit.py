@@ -28,6 +28,7 @@ _UNRECORDED = frozenset({"ping"})
 _REFUSALS = (AtCapacity, RefusedByPolicy, CommandInvalid, ShuttingDown)
 """Of the gateway's own errors those that no client is to blame for, and yet nobody was asked."""
 
+_ANSWERED: dict[str, object] = {"decision": "allowed", "result": "result"}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}(?=:)", re.IGNORECASE)
 _LONGEST = 64  # of the name of an endpoint, which need not exist
 _NAMED = frozenset({"tools/call", "prompts/get"})
@@ -125,7 +126,7 @@ def _known(method: str) -> str:
 
 def _outcome(error: bytes | MetaMCPError | None) -> dict[str, object]:
     if error is None:
-        return {"decision": "allowed", "result": "result"}
+        return _ANSWERED
     if isinstance(error, bytes):
         return {"decision": "allowed", "result": "error", "code": jsonrpc.error_code(error)}
     if isinstance(error, Cancelled):

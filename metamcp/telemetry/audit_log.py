@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,32 @@ GATHER_SECONDS = 0.02
 """How long a line may wait for others before it is written."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Entry(msgspec.Struct, omit_defaults=True):
+    """One line, its members in their order (docs/operations.md). What is empty is left out."""
+
+    time: float
+    event: str
+    principal: str = ""
+    address: str = ""
+    endpoint: str = ""
+    transport: str = ""
+    session: str = ""
+    method: str = ""
+    server: str = ""
+    tool: str = ""
+    scheme: str = ""
+    decision: str = ""
+    rule: str = ""
+    result: str = ""
+    code: int | None = None
+    seconds: float | None = None
+    status: int | None = None
+    omitted: int | None = None
+    action: str = ""
+    about: str = ""
+
 _log = logs.get("telemetry.audit")
 
 
@@ -53,15 +80,15 @@ class AuditLog:
         """Lines that were not written since the last one that was."""
         return self._lost
 
-    def write(self, event: str, **members: object) -> None:
-        """Append one line. Never blocks; with the queue full the line is lost and counted."""
+    def write(self, event: str, **members: Any) -> None:
+        """Append one line; ``members`` are those of ``Entry``. Never blocks; with the queue full the line is lost and
+        counted."""
         if self._file is None:
             return
         if len(self._lines) >= self._size:
             self._lose(1, "its queue is full")
             return
-        said = {name: value for name, value in members.items() if value is not None and value != ""}
-        self._lines.append(_line({"time": round(self._wall(), 3), "event": event, **said}))
+        self._lines.append(_line(Entry(round(self._wall(), 3), event, **members)))
         if not self._some.is_set():
             self._some.set()
 
@@ -106,13 +133,20 @@ class AuditLog:
             _log.warning("audit-written-again", extra=logs.fields(path=self._path, lost=lost))
 
 
-def _line(members: dict[str, object]) -> bytes:
+def _line(entry: Entry) -> bytes:
     """In ASCII, so that nothing in a client's text can be taken for an end of line or an order to a terminal."""
     try:
-        line = _encode(members)
+        line = _encode(entry)
     except UnicodeEncodeError:  # half a character
         line = b""
-    return (line if line and line.isascii() else json.dumps(members, separators=(",", ":")).encode()) + b"\n"
+    return (line if line and line.isascii() else _spelled(entry)) + b"\n"
+
+
+def _spelled(entry: Entry) -> bytes:
+    """The same in escapes."""
+    usual = Entry(0.0, "")
+    said = {name: value for name in Entry.__struct_fields__ if (value := getattr(entry, name)) != getattr(usual, name)}
+    return json.dumps(said, separators=(",", ":")).encode()
 
 
 class _File:

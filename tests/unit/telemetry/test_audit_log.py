@@ -11,7 +11,7 @@ import pytest
 from gateway_process import eventually
 
 from metamcp.telemetry import audit_log
-from metamcp.telemetry.audit_log import AuditLog
+from metamcp.telemetry.audit_log import AuditLog, Entry
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -31,7 +31,7 @@ def opened(request: pytest.FixtureRequest) -> Callable[[Path], AuditLog]:
 def test_each_line_is_one_object_whatever_its_texts_hold(tmp_path: Path, opened: Callable[[Path], AuditLog]) -> None:
     path = tmp_path / "audit.jsonl"
     log = opened(path)
-    log.write("request", tool="a\nb\r\x1b[31m\u2028", code=0, session="", rule=None)
+    log.write("request", tool="a\nb\r\x1b[31m\u2028", code=0, session="", seconds=None)
     log.close()
     assert path.read_bytes().count(b"\n") == 1 and path.read_bytes().isascii()
     assert lines(path) == [{"time": 1.5, "event": "request", "tool": "a\nb\r\x1b[31m\u2028", "code": 0}]
@@ -46,6 +46,21 @@ def test_half_a_character_costs_no_line(tmp_path: Path, opened: Callable[[Path],
     assert path.read_bytes() == b'{"time":1.5,"event":"request","tool":"\\ud83d","about":"plain"}\n'
 
 
+@pytest.mark.parametrize("about", ["plain", "\u00e9"])
+def test_each_member_has_its_place_and_its_value(
+    tmp_path: Path, opened: Callable[[Path], AuditLog], about: str
+) -> None:
+    said = {name: f"{name} x" for name in Entry.__struct_fields__[2:] if getattr(Entry(0.0, ""), name) == ""}
+    numbers = {"code": 0, "seconds": 0.5, "status": 403, "omitted": 2}
+    path = tmp_path / "audit.jsonl"
+    log = opened(path)
+    log.write("edge", **(said | numbers | {"about": about}))
+    log.close()
+    (line,) = lines(path)
+    assert line == {"time": 1.5, "event": "edge"} | said | numbers | {"about": about}
+    assert list(line) == list(Entry.__struct_fields__)
+
+
 def test_lines_that_come_together_are_written_together(
     tmp_path: Path, opened: Callable[[Path], AuditLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,7 +69,7 @@ def test_lines_that_come_together_are_written_together(
     monkeypatch.setattr(audit_log, "GATHER_SECONDS", 30.0)
     log = opened(tmp_path / "audit.jsonl")
     for number in range(50):
-        log.write("request", number=number)
+        log.write("request", code=number)
     log.close()  # ends the wait
     assert len(written) == 1 and written[0].count(b"\n") == 50
 
@@ -90,7 +105,7 @@ def test_a_full_disk_loses_lines_counts_them_and_says_so_once(
     path.symlink_to("/dev/full")
     log = opened(path)
     for number in range(10):
-        log.write("request", number=number)
+        log.write("request", code=number)
     eventually(lambda: log.lost == 10, "all lines are lost")
     path.unlink()
     log.write("after")
