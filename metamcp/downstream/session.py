@@ -77,7 +77,7 @@ class ClientSession:
         self.since = self.last_used = clock()
         self.closed = ""  # the reason, once closed
         self.streams: list[Sink] = []
-        self.calls: list[Call] = []
+        self.calls: dict[Call, None] = {}  # the newest last
         self.window = Window(clock)
         self._peer: Peer[Question, Callable[[jsonrpc.JsonObject], None]] = Peer()
         self._backlog: deque[bytes] = deque()

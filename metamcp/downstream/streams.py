@@ -120,7 +120,7 @@ class Stream:
     def answer(self, data: bytes, session: str = "") -> None:
         """Its last word. ``session``: the id of the session that it opens."""
         unseen = self._last == 0 and self._window.clock() - self._born < UNSEEN_SECONDS
-        plain = not self.reachable or (unseen and self.carried)
+        plain = (unseen and self._carrier is not None) or not self.reachable
         number = 0 if plain else self._keep(data, final=True)
         carrier = self._finish()
         if carrier is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from metamcp.gateway.listings import PROMPTS, TOOLS, Kind
 from metamcp.gateway.namespace import Namespace, Route
@@ -11,8 +11,7 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Addressed:
+class Addressed(NamedTuple):
     """A request that has found its server. ``asked``: the params as the client sent them."""
 
     method: str

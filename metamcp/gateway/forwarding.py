@@ -94,6 +94,9 @@ class Forwarding:
         key = self._pool.key(spec, session.id, era)
         if key.startswith(SHARED):
             return self._common(spec, key, era)
+        found = self._pool.find(spec.name, key)
+        if found is not None:
+            return found
         opening = handshake(session.hello) if era == "legacy" else stateless()
         return self._pool.lease(spec, key, opening, self._relays[session.id], session.principal)
 
@@ -173,6 +176,9 @@ class Forwarding:
         return self._common(spec, self._pool.least_busy(spec, shared_key(era)), era)
 
     def _common(self, spec: ServerSpec, key: str, era: SpokenEra, principal: str = "") -> UpstreamConnection:
+        found = self._pool.find(spec.name, key)
+        if found is not None:
+            return found
         opening = handshake(own_hello()) if era == "legacy" else stateless()
         return self._pool.lease(spec, key, opening, self._subscriptions, principal)
 

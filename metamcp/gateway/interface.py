@@ -214,10 +214,11 @@ class Reply:
     def _send(self, outbound: Outbound) -> None:
         if self.done:
             return
-        if outbound.final:
+        if outbound.kind >= _FINAL:
             self.done = True
             self.on_closed = None
-            self._over()
+            if self.on_over is not None:
+                self._over()
         self._deliver(outbound)
 
     def _over(self) -> None:

@@ -136,22 +136,19 @@ class Router:
             self._audit.refused(request, error)
 
     def _open(self, request: Request, reply: Reply) -> None:
-        if isinstance(request, Ask):
-            self._operators[request.subject](reply, request.argument)
-            return
-        if isinstance(request, Refusal):
-            self._audit.told(request)
-            reply.accepted()
+        if isinstance(request, (Ask, Refusal)):
+            self._of_the_web_tier(request, reply)
             return
         if self._draining:
             raise ShuttingDown("the gateway is shutting down; connect again in a moment", retryAfterMs=1000)
         shared = self._namespaces.enter(request.client.endpoint, request.client.principal)
+        if isinstance(request, Post):
+            self._post(request, shared, reply)
+            return
         if isinstance(request, (OpenSse, Listen, Stateless)):
             reply.on_over = self._streams.take(request.client.owner)
         if isinstance(request, Stateless):
             self._stateless.open(request, shared, reply)
-        elif isinstance(request, Post):
-            self._post(request, shared, reply)
         elif isinstance(request, Batch):
             self._batch(request, shared, reply)
         elif isinstance(request, OpenSse):
@@ -160,6 +157,13 @@ class Router:
             self._listen(request, self._session(request.client), reply)
         elif isinstance(request, Delete):
             self._registry.close(self._session(request.client), "the client ended it")
+            reply.accepted()
+
+    def _of_the_web_tier(self, request: Ask | Refusal, reply: Reply) -> None:
+        if isinstance(request, Ask):
+            self._operators[request.subject](reply, request.argument)
+        else:
+            self._audit.told(request)
             reply.accepted()
 
     def drain(self) -> None:

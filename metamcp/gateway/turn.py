@@ -49,6 +49,8 @@ class SessionTurn:
     """A request within a session of the handshake era. ``way`` is None for HTTP+SSE, where everything leaves on the
     session's one stream."""
 
+    __slots__ = ("cancel", "id", "namespace", "record", "session", "way")
+
     def __init__(
         self, session: ClientSession, namespace: Namespace, identifier: bytes, way: Way | None, record: Record
     ) -> None:
@@ -63,7 +65,7 @@ class SessionTurn:
         """Raises InvalidRequest when the client's id is in flight already."""
         self.session.begin(self.id, self.cancelled)
         if self.way is not None:
-            self.session.calls.append(self.way)
+            self.session.calls[self.way] = None
 
     def cancelled(self, params: JsonObject) -> None:
         if self.cancel is not None:
@@ -99,8 +101,7 @@ class SessionTurn:
         if self.way is None:
             self.session.send(response)
             return
-        if self.way in self.session.calls:
-            self.session.calls.remove(self.way)
+        self.session.calls.pop(self.way, None)
         self.way.answer(response, opened)
 
 

@@ -30,6 +30,8 @@ _KILLED = 128 + signal.SIGKILL
 _CLI_CHATTER = ("Run 'docker", "See 'docker", "Run 'podman", "See 'podman")
 """What the CLI says after every error of its own, and after the line that tells what is wrong."""
 
+_OVER = (ChildState.STOPPING, ChildState.EXITED)
+
 _log = logs.get("runtime.child")
 
 
@@ -164,7 +166,7 @@ class Child:
 
     def write(self, data: bytes) -> None:
         """Bytes for standard input, in order. Silently dropped once the child is stopping."""
-        if self.state in (ChildState.STOPPING, ChildState.EXITED):
+        if self.state in _OVER:
             return
         if self._stdin is None:
             self._unsent.append(data)
@@ -185,7 +187,7 @@ class Child:
 
     def stop(self, reason: str = "") -> None:
         """Climb the ladder; ``on_exit`` tells when it is over. Idempotent; the first reason stays."""
-        if self.state in (ChildState.STOPPING, ChildState.EXITED):
+        if self.state in _OVER:
             return
         self._reason = reason
         self.become(ChildState.STOPPING)

@@ -39,7 +39,9 @@ from metamcp.upstream.opening import Opening, SpokenEra
 MAX_LINE = 32 * 1024 * 1024
 """Bytes of one message of a server; a longer line ends its child."""
 
+_BRACKET = ord("[")
 _QUEUE = 256  # calls that may wait for one server's start
+_OVER = (ChildState.STOPPING, ChildState.EXITED)
 _log = logs.get("upstream.connection")
 
 Done = Callable[[bytes | None, bytes | MetaMCPError | None], None]
@@ -111,6 +113,7 @@ class UpstreamConnection:
         self._reactor = reactor
         self._on_closed = on_closed
         self._peer: Peer[UpstreamCall, float] = Peer()  # received: when the server asked
+        self._awaited = 0  # of ``sent``, those that a client waits for; counted, for it is asked with each call
         self._waiting: list[UpstreamCall] = []
         self._ready_callbacks: list[Callable[[MetaMCPError | None], None]] = []
         self._lines = LineSplitter(MAX_LINE)
@@ -126,7 +129,7 @@ class UpstreamConnection:
     @property
     def alive(self) -> bool:
         """Can it take a call?"""
-        return self.child.state not in (ChildState.STOPPING, ChildState.EXITED)
+        return self.child.state not in _OVER
 
     @property
     def era(self) -> SpokenEra:
@@ -135,7 +138,7 @@ class UpstreamConnection:
     @property
     def in_flight(self) -> int:
         """Calls that wait for this server. A subscription waits for nothing."""
-        return sum(not call.unwaited for call in self._peer.sent.values()) + len(self._waiting) + self.held
+        return self._awaited + len(self._waiting) + self.held
 
     @property
     def only_call(self) -> UpstreamCall | None:
@@ -159,8 +162,7 @@ class UpstreamConnection:
         self._start_timer = self._reactor.call_later(self.spec.timeouts.start, self._start_too_slow)
         call = UpstreamCall(opening.method, {}, self._opened)
         call.deadline = call.last = float("inf")  # the start timer bounds it
-        call.id = self._peer.mint()
-        self._peer.send(call.id, call)
+        self._enter(call)
         self._write(jsonrpc.request(b"%d" % call.id, opening.method, opening.params))
 
     def when_ready(self, callback: Callable[[MetaMCPError | None], None]) -> None:
@@ -300,14 +302,19 @@ class UpstreamConnection:
     # --- out -------------------------------------------------------------------------------------------
 
     def _transmit(self, call: UpstreamCall) -> None:
-        call.id = self._peer.mint()
-        self._peer.send(call.id, call)
+        self._enter(call)
         if not call.unwaited:
             self.child.become(ChildState.BUSY)
-        params = dict(call.params)
+        params = call.params
         if call.token:
-            params["_meta"] = _with_token(params["_meta"], call.id)
+            params = params | {"_meta": _with_token(params["_meta"], call.id)}
         self._write(jsonrpc.request(b"%d" % call.id, call.method, jsonrpc.encode(params)))
+
+    def _enter(self, call: UpstreamCall) -> None:
+        """From now on an answer may come. Whoever takes it out of the table says so to ``_left``."""
+        call.id = self._peer.mint()
+        self._peer.send(call.id, call)
+        self._awaited += not call.unwaited
 
     def _cancel_upstream(self, call: UpstreamCall, params: JsonObject) -> None:
         told = params | {"requestId": Raw(b"%d" % call.id)}
@@ -326,12 +333,13 @@ class UpstreamConnection:
             return True
         if self._peer.sent.pop(call.id, None) is None:
             return False
-        self._maybe_idle(call)
+        self._left(call)
         return True
 
-    def _maybe_idle(self, ended: UpstreamCall) -> None:
-        if ended.unwaited:
+    def _left(self, call: UpstreamCall) -> None:
+        if call.unwaited:
             return
+        self._awaited -= 1
         self.last_used = self._reactor.clock()
         if self.child.state is ChildState.BUSY and not self.in_flight:
             self.child.become(ChildState.READY)
@@ -347,6 +355,9 @@ class UpstreamConnection:
             self.child.stop(f"it wrote {error}; the limit is {MAX_LINE}")
             return
         for line in lines:
+            if line[0] != _BRACKET:
+                self._on_line(line)
+                continue
             for message in _messages(line):
                 self._on_line(message)
 
@@ -376,7 +387,7 @@ class UpstreamConnection:
         _log.warning("not-a-message", extra=logs.fields(server=name, reason=error.text))
         call = self._peer.answered(identifier)
         if call is not None:
-            self._maybe_idle(call)
+            self._left(call)
             text = f"the answer of server {name!r} cannot be used: {error.text}"
             call.on_done(None, ServerMisbehaved(text, server=name))
 
@@ -385,7 +396,7 @@ class UpstreamConnection:
         if call is None:
             _log.debug("answer-to-nothing", extra=logs.fields(server=self.spec.name))
             return
-        self._maybe_idle(call)
+        self._left(call)
         error = message.failure
         call.on_done(None if error else bytes(message.result), error or None)
 
@@ -453,6 +464,7 @@ class UpstreamConnection:
         error = self._why_gone(ended)
         calls = [*self._peer.sent.values(), *self._waiting]
         self._peer.sent.clear()
+        self._awaited = 0
         self._waiting.clear()
         self._on_closed(self)
         for call in calls:
@@ -502,8 +514,6 @@ def _sentence(hint: str) -> str:
 
 def _messages(line: bytes) -> list[bytes]:
     """Servers of 2025-03-26 may write several messages as one array (Base Protocol, Batching)."""
-    if line[:1] != b"[":
-        return [line]
     try:
         return [bytes(message) for message in jsonrpc.decode_array(line, "a batch")]
     except InvalidParams:

@@ -41,7 +41,7 @@ def test_message_without_a_stream_waits_for_the_next_one(session: ClientSession)
 def test_a_related_message_goes_to_the_newest_call_that_can_be_reached(session: ClientSession) -> None:
     old, new, standing = Sink(), Sink(), Sink()
     new.reachable = False
-    session.calls += [old, new]
+    session.calls |= dict.fromkeys([old, new])
     session.attach(standing)
     session.send(b"1", related=True)
     old.reachable = False
@@ -75,7 +75,7 @@ def test_each_message_goes_to_exactly_one_stream(session: ClientSession) -> None
     first, second, call = Sink(), Sink(), Sink()
     session.attach(first)
     session.attach(second)
-    session.calls.append(call)
+    session.calls[call] = None
     session.send(b"unrelated")
     session.send(b"related", related=True)
     assert (first.events, second.events, call.events) == ([], [b"unrelated"], [b"related"])
