@@ -71,6 +71,10 @@ class WireClient:
         streams = [*self._posts, self._stream] if self._stream else self._posts
         return [message for got in streams for message in got.messages]
 
+    def forget(self) -> None:
+        """What came on the posts so far."""
+        self._posts.clear()
+
     @staticmethod
     def _session(got: Got) -> str:
         return next(item.session for item in got.items if item.session)
