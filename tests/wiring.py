@@ -182,9 +182,8 @@ class Gateway(Upstream):
             self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission
         )
 
-    def _audited(self, event: str, **members: Any) -> None:
-        Entry(0.0, event, **members)  # the log knows each of them
-        self.audited.append({"event": event, **members})
+    def _audited(self, entry: Entry) -> None:
+        self.audited.append(entry.said())
 
     def snapshot(self, memory_of: Callable[[str], int | None] = lambda _container: None) -> Snapshot:
         supervisor: Any = self.supervisor

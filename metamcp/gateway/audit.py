@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Protocol
 
 from metamcp.errors import (
     AtCapacity,
@@ -23,20 +22,20 @@ from metamcp.errors import (
 from metamcp.gateway.interface import Ask, Batch, Client, Post, Refusal, Request, Stateless
 from metamcp.gateway.namespace import Route
 from metamcp.protocol import jsonrpc
+from metamcp.telemetry.audit_log import Entry
 
 _UNRECORDED = frozenset({"ping"})
 _REFUSALS = (AtCapacity, RefusedByPolicy, CommandInvalid, ShuttingDown)
 """Of the gateway's own errors those that no client is to blame for, and yet nobody was asked."""
 
-_ANSWERED: dict[str, object] = {"decision": "allowed", "result": "result"}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}(?=:)", re.IGNORECASE)
 _LONGEST = 64  # of the name of an endpoint, which need not exist
 _NAMED = frozenset({"tools/call", "prompts/get"})
 _METHOD = re.compile(r"[a-zA-Z/_$.-]{1,64}")
 
 
-class Write(Protocol):
-    def __call__(self, event: str, **members: object) -> None: ...
+Write = Callable[[Entry], None]
+"""Takes one line for the log."""
 
 
 class Record:
@@ -59,20 +58,20 @@ class Record:
         if self._ended or self._method in _UNRECORDED:
             return
         self._ended = True
-        members = _who(self._client, self._session)
-        members["method"] = _known(self._method)
+        entry = _entry("request", self._client, self._session)
+        entry.method = _known(self._method)
+        entry.seconds = round(self.clock() - self._since, 4)
         if self.route is not None:
-            self._tell_target(members, self.route)
-        members |= _outcome(error)
-        self._write("request", **members, seconds=round(self.clock() - self._since, 4))
+            self._tell_target(entry, self.route)
+        _tell_outcome(entry, error)
+        self._write(entry)
 
-    def _tell_target(self, members: dict[str, object], route: Route) -> None:
-        members["server"] = route.server
+    def _tell_target(self, entry: Entry, route: Route) -> None:
+        entry.server = route.server
         if self._method in _NAMED:
-            members["tool"] = route.name
-        else:
-            found = _SCHEME.match(route.name)
-            members["scheme"] = found[0].lower() if found else ""
+            entry.tool = route.name
+        elif found := _SCHEME.match(route.name):
+            entry.scheme = found[0].lower()
 
 
 class Audit:
@@ -99,24 +98,26 @@ class Audit:
 
     def told(self, refusal: Refusal) -> None:
         """The web tier has refused something."""
-        more = {"omitted": refusal.omitted or None, "decision": "refused", "rule": refusal.rule}
-        self._write("edge", **_who(refusal.client, ""), **more, status=refusal.status)
+        entry = _entry("edge", refusal.client, "")
+        entry.decision, entry.rule, entry.status = "refused", refusal.rule, refusal.status
+        entry.omitted = refusal.omitted or None
+        self._write(entry)
 
     def ordered(self, what: str, about: str = "") -> None:
         """An operator's action."""
-        self._write("operator", action=what, about=about)
+        self._write(Entry(event="operator", action=what, about=about))
 
 
 def start_refused(write: Write, server: str, error: MetaMCPError) -> None:
     """Any thread: policy or allowlist refuse to start ``server``."""
-    write("start", server=server, decision="refused", rule=error.rule)
+    write(Entry(event="start", server=server, decision="refused", rule=error.rule))
 
 
-def _who(client: Client, session: str) -> dict[str, object]:
-    return {
-        "principal": client.principal, "address": client.address, "endpoint": client.endpoint[:_LONGEST],
-        "transport": client.transport, "session": session,
-    }  # fmt: skip
+def _entry(event: str, client: Client, session: str) -> Entry:
+    return Entry(
+        event=event, principal=client.principal, address=client.address, endpoint=client.endpoint[:_LONGEST],
+        transport=client.transport, session=session,
+    )  # fmt: skip
 
 
 def _known(method: str) -> str:
@@ -124,14 +125,16 @@ def _known(method: str) -> str:
     return method if method in _NAMED or _METHOD.fullmatch(method) else "(other)"
 
 
-def _outcome(error: bytes | MetaMCPError | None) -> dict[str, object]:
+def _tell_outcome(entry: Entry, error: bytes | MetaMCPError | None) -> None:
+    entry.decision = "allowed"
     if error is None:
-        return _ANSWERED
-    if isinstance(error, bytes):
-        return {"decision": "allowed", "result": "error", "code": jsonrpc.error_code(error)}
-    if isinstance(error, Cancelled):
-        return {"decision": "allowed", "result": "cancelled"}
-    if error.fault == "client" or isinstance(error, _REFUSALS):
-        return {"decision": "refused", "rule": error.rule, "result": "error", "code": error.code}
-    kind = "died" if isinstance(error, ServerDied) else "deadline" if isinstance(error, DeadlinePassed) else "error"
-    return {"decision": "allowed", "result": kind, "code": error.code}
+        entry.result = "result"
+    elif isinstance(error, bytes):
+        entry.result, entry.code = "error", jsonrpc.error_code(error)
+    elif isinstance(error, Cancelled):
+        entry.result = "cancelled"
+    elif error.fault == "client" or isinstance(error, _REFUSALS):
+        entry.decision, entry.rule, entry.result, entry.code = "refused", error.rule, "error", error.code
+    else:
+        kind = "died" if isinstance(error, ServerDied) else "deadline" if isinstance(error, DeadlinePassed) else "error"
+        entry.result, entry.code = kind, error.code

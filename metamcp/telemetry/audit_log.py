@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -30,10 +29,10 @@ GATHER_SECONDS = 0.02
 _encode = msgspec.json.Encoder().encode
 
 
-class Entry(msgspec.Struct, omit_defaults=True):
+class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One line, its members in their order (docs/operations.md). What is empty is left out."""
 
-    time: float
+    time: float = 0.0  # Unix seconds; the log sets it
     event: str
     principal: str = ""
     address: str = ""
@@ -53,6 +52,12 @@ class Entry(msgspec.Struct, omit_defaults=True):
     omitted: int | None = None
     action: str = ""
     about: str = ""
+
+    def said(self) -> dict[str, object]:
+        """What the line has."""
+        usual = Entry(event="")
+        members = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: value for name, value in members if value != getattr(usual, name)}
 
 _log = logs.get("telemetry.audit")
 
@@ -80,15 +85,15 @@ class AuditLog:
         """Lines that were not written since the last one that was."""
         return self._lost
 
-    def write(self, event: str, **members: Any) -> None:
-        """Append one line; ``members`` are those of ``Entry``. Never blocks; with the queue full the line is lost and
-        counted."""
+    def write(self, entry: Entry) -> None:
+        """Append one line. Never blocks; with the queue full the line is lost and counted."""
         if self._file is None:
             return
         if len(self._lines) >= self._size:
             self._lose(1, "its queue is full")
             return
-        self._lines.append(_line(Entry(round(self._wall(), 3), event, **members)))
+        entry.time = round(self._wall(), 3)
+        self._lines.append(_line(entry))
         if not self._some.is_set():
             self._some.set()
 
@@ -139,14 +144,9 @@ def _line(entry: Entry) -> bytes:
         line = _encode(entry)
     except UnicodeEncodeError:  # half a character
         line = b""
-    return (line if line and line.isascii() else _spelled(entry)) + b"\n"
-
-
-def _spelled(entry: Entry) -> bytes:
-    """The same in escapes."""
-    usual = Entry(0.0, "")
-    said = {name: value for name in Entry.__struct_fields__ if (value := getattr(entry, name)) != getattr(usual, name)}
-    return json.dumps(said, separators=(",", ":")).encode()
+    if not line or not line.isascii():
+        line = json.dumps(entry.said(), separators=(",", ":")).encode()
+    return line + b"\n"
 
 
 class _File:

@@ -137,7 +137,7 @@ def test_a_request_that_never_got_a_turn_has_its_line_too() -> None:
     scene.core.open(Delete(stranger))
     scene.core.open(OpenSse(Client("nowhere", "anonymous", "sse", address="192.0.2.1")))
     scene.core.open(Stateless(Client("dev", "anonymous", "http"), "tools/call", b"1", b"{}", {}))
-    told = [(line["method"], line["decision"], line["rule"], line["session"]) for line in scene.lines]
+    told = [(line["method"], line["decision"], line["rule"], line.get("session", "")) for line in scene.lines]
     assert told[:2] == [("tools/call", "refused", "session-unknown", "no-such-")] * 2
     assert told[2:4] == [("delete", "refused", "session-unknown", "no-such-"),
                          ("opensse", "refused", "endpoint-unknown", "")]
@@ -180,18 +180,18 @@ def test_who_decided_is_told_from_what_happened(
     error: Any, decision: str, rule: str | None, result: str
 ) -> None:
     written: list[dict[str, Any]] = []
-    audit = Audit(lambda event, **members: written.append(members), lambda: 0.0)
+    audit = Audit(lambda entry: written.append(entry.said()), lambda: 0.0)
     audit.begin(Client("dev", "alice", "http"), "tools/call").end(error)
     assert [(line["decision"], line.get("rule"), line["result"]) for line in written] == [(decision, rule, result)]
 
 
 def test_starts_and_orders_are_noted() -> None:
-    written: list[tuple[str, dict[str, Any]]] = []
-    audit = Audit(lambda event, **members: written.append((event, members)), lambda: 0.0)
+    written: list[dict[str, Any]] = []
+    audit = Audit(lambda entry: written.append(entry.said()), lambda: 0.0)
     audit.ordered("reset", "git")
     audit.refused(Ask("reset", "git"), AtCapacity("no"))
-    start_refused(lambda event, **members: written.append((event, members)), "git", RefusedByPolicy("x", rule="mounts"))
+    start_refused(lambda entry: written.append(entry.said()), "git", RefusedByPolicy("x", rule="mounts"))
     assert written == [
-        ("operator", {"action": "reset", "about": "git"}),
-        ("start", {"server": "git", "decision": "refused", "rule": "mounts"}),
+        {"event": "operator", "action": "reset", "about": "git"},
+        {"event": "start", "server": "git", "decision": "refused", "rule": "mounts"},
     ]
