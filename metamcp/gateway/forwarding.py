@@ -75,7 +75,7 @@ class Forwarding:
         spec = self._live.config.servers[request.route.server]
         era = self._eras.nearest(spec, "legacy")
         levelled = era == "modern" and session.log_level and isolation_of(spec, era) == "shared"
-        connection = self._levelled(spec, turn, session.log_level) if levelled else self._serving(session, spec)
+        connection = self._levelled(spec, turn, session.log_level) if levelled else self._serving(session, spec, era)
         token = progress_token(request.params)
         over = self._release(spec, connection)
         if era == "legacy":
@@ -90,7 +90,9 @@ class Forwarding:
 
     def instance(self, session: ClientSession, spec: ServerSpec) -> UpstreamConnection:
         """The one that ``session`` hears: its own, or the one for all."""
-        era = self._eras.nearest(spec, "legacy")
+        return self._instance(session, spec, self._eras.nearest(spec, "legacy"))
+
+    def _instance(self, session: ClientSession, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
         key = self._pool.key(spec, session.id, era)
         if key.startswith(SHARED):
             return self._common(spec, key, era)
@@ -100,12 +102,11 @@ class Forwarding:
         opening = handshake(session.hello) if era == "legacy" else stateless()
         return self._pool.lease(spec, key, opening, self._relays[session.id], session.principal)
 
-    def _serving(self, session: ClientSession, spec: ServerSpec) -> UpstreamConnection:
+    def _serving(self, session: ClientSession, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
         """The one that a call of ``session`` goes to."""
-        era = self._eras.nearest(spec, "legacy")
         if isolation_of(spec, era) == "shared":
             return self._for_all(spec, era)
-        return self.instance(session, spec)
+        return self._instance(session, spec, era)
 
     # --- clients of 2026-07-28 -------------------------------------------------------------------------
 
