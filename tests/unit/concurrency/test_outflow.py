@@ -99,6 +99,26 @@ def test_more_than_the_kernel_takes_leaves_while_the_reader_reads(opened: Callab
     assert ends.read(4) == b"more"
 
 
+def test_reactor_is_told_of_the_descriptor_only_when_that_has_to_wait(opened: Callable[..., Ends]) -> None:
+    ends, told = opened(), list[bool]()
+    watch = ends.reactor.watch_write
+
+    def noted(fd: int, callback: Callable[[], None] | None) -> None:
+        told.append(callback is not None)
+        watch(fd, callback)
+
+    ends.reactor.watch_write = noted  # type: ignore[method-assign]
+    for _ in range(3):
+        ends.write(b"a", b"b")
+    assert ends.read(6) == b"ababab" and told == []
+    data = b"x" * LIMIT
+    ends.write(data)
+    assert ends.read(len(data)) == data
+    ends.write(b"more")
+    assert ends.read(4) == b"more"
+    assert told == [True, False]
+
+
 def test_reader_that_does_not_read_is_lost_once_and_nothing_more_is_kept(opened: Callable[..., Ends]) -> None:
     ends = opened(limit=1024 * 1024)
     ends.write(*[b"x" * 100_000] * 40)

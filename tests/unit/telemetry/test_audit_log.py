@@ -6,6 +6,7 @@ import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gateway_process import eventually
@@ -50,8 +51,9 @@ def test_half_a_character_costs_no_line(tmp_path: Path, opened: Callable[[Path],
 def test_each_member_has_its_place_and_its_value(
     tmp_path: Path, opened: Callable[[Path], AuditLog], about: str
 ) -> None:
-    said = {name: f"{name} x" for name in Entry.__struct_fields__[2:] if getattr(Entry(event=""), name) == ""}
-    numbers = {"code": 0, "seconds": 0.5, "status": 403, "omitted": 2}
+    texts = [name for name in Entry.__struct_fields__[2:] if getattr(Entry(event=""), name) == ""]
+    said: dict[str, Any] = {name: f"{name} x" for name in texts}
+    numbers: dict[str, Any] = {"code": 0, "seconds": 0.5, "status": 403, "omitted": 2}
     path = tmp_path / "audit.jsonl"
     log = opened(path)
     log.write(Entry(event="edge", **(said | numbers | {"about": about})))
@@ -65,7 +67,11 @@ def test_lines_that_come_together_are_written_together(
     tmp_path: Path, opened: Callable[[Path], AuditLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bytes] = []
-    monkeypatch.setattr(audit_log.os, "write", lambda _fd, data: written.append(bytes(data)) or len(data))
+
+    def append(_file: object, data: bytes) -> None:
+        written.append(data)
+
+    monkeypatch.setattr(audit_log._File, "append", append)
     monkeypatch.setattr(audit_log, "GATHER_SECONDS", 30.0)
     log = opened(tmp_path / "audit.jsonl")
     for number in range(50):

@@ -211,6 +211,30 @@ def test_child_is_busy_while_a_call_is_in_flight(talk: Talk) -> None:
     assert (talk.child.state, talk.connection.in_flight) == (ChildState.READY, 0)
 
 
+def test_what_is_in_flight_is_counted_down_once_however_a_call_ends(talk: Talk) -> None:
+    answered, cancelled, unreadable, *late = [talk.call() for _ in range(6)]
+    ids = [message["id"] for message in talk.child.sent("tools/call")]
+    listen = UpstreamCall("subscriptions/listen", {}, Outcome(), unwaited=True)
+    talk.connection.call(listen)
+    counts = [talk.connection.in_flight]
+    for _ in range(2):
+        talk.child.result(ids[0], {})
+        counts.append(talk.connection.in_flight)
+        talk.cancel(cancelled)
+        counts.append(talk.connection.in_flight)
+        talk.child.say(b'{"id":%d,"result":%s%s}' % (ids[2], b"[" * 100_000, b"]" * 100_000))
+        counts.append(talk.connection.in_flight)
+    assert counts == [6, 5, 4, 3, 3, 3, 3]
+    assert answered.ends and unreadable.ends and not any(outcome.ends for outcome in late)
+    talk.connection.cancel(listen, {})
+    assert talk.connection.in_flight == 3
+    talk.connection.expire(talk.reactor.clock() + 61)
+    assert talk.connection.in_flight == 0
+    talk.call()
+    talk.child.die(1)
+    assert talk.connection.in_flight == 0
+
+
 # --- progress ----------------------------------------------------------------------------------------------
 
 TOKENS = [b"7", b'"7"', b"0", b'"abc"', b'""', b"9007199254740993"]
