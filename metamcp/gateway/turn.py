@@ -92,21 +92,17 @@ class SessionTurn:
         self.record.end(error)
         if isinstance(error, Cancelled) and self.way is None:
             # Nobody waits, and no POST stream has to be ended (Cancellation: no response is sent).
-            self._over()
+            self.session.finish(self.id)
             return
         self._finish(jsonrpc.error_response(self.id, _error_body(error)))
 
     def _finish(self, response: bytes, opened: str = "") -> None:
-        self._over()
+        self.session.finish(self.id)
         if self.way is None:
             self.session.send(response)
             return
         self.session.calls.pop(self.way, None)
         self.way.answer(response, opened)
-
-    def _over(self) -> None:
-        self.cancel = None  # which knows the call, which knows this turn: without it all of them go at once
-        self.session.finish(self.id)
 
 
 class StatelessTurn:
@@ -129,12 +125,10 @@ class StatelessTurn:
         self.reply.event(data)
 
     def result(self, result: bytes) -> None:
-        self.cancel = None
         self.record.end()
         self.reply.answer(jsonrpc.result_response(self.id, result))
 
     def error(self, error: bytes | MetaMCPError) -> None:
-        self.cancel = None
         self.record.end(error)
         body = translate.error_to_stateless(self.method, _error_body(error))
         self.reply.answer(jsonrpc.error_response(self.id, body), status=http_status(jsonrpc.error_code(body)))

@@ -82,6 +82,15 @@ class UpstreamCall:
     started: float = field(default=0.0)
     unwaited: bool = False  # a subscription, or a ping: it has no deadline, and no client waits for its result
 
+    def end(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
+        """Once. Who is told knows the call, in most cases; so that no cycle is left, the call forgets them."""
+        done, self.on_done = self.on_done, _told
+        self.on_event = self.on_question = None
+        done(result, error)
+
+
+def _told(_result: bytes | None, _error: bytes | MetaMCPError | None) -> None: ...
+
 
 class UpstreamConnection:
     """Owned by the reactor's thread. ``listener`` may be exchanged between two calls. Nothing is said to the server
@@ -193,7 +202,7 @@ class UpstreamConnection:
             return
         if call.id:
             self._cancel_upstream(call, params)
-        call.on_done(None, Cancelled("the client cancelled this request"))
+        call.end(None, Cancelled("the client cancelled this request"))
 
     def notify(self, method: str, params: bytes) -> None:
         """A notification for the server; dropped while it has not been initialized."""
@@ -232,7 +241,7 @@ class UpstreamConnection:
                 self._cancel_upstream(call, {"reason": Raw(b'"deadline passed"')})
             seconds = round(now - call.started, 1)
             text = f"server {self.spec.name!r} did not answer {call.method} within {seconds} s"
-            call.on_done(None, DeadlinePassed(text, server=self.spec.name, seconds=seconds))
+            call.end(None, DeadlinePassed(text, server=self.spec.name, seconds=seconds))
 
     def check(self, now: float) -> None:
         """Ask a server that is silent and has nothing to do whether it is there (2025-11-25, Ping; 2026-07-28 has no
@@ -389,7 +398,7 @@ class UpstreamConnection:
         if call is not None:
             self._left(call)
             text = f"the answer of server {name!r} cannot be used: {error.text}"
-            call.on_done(None, ServerMisbehaved(text, server=name))
+            call.end(None, ServerMisbehaved(text, server=name))
 
     def _on_response(self, message: Message) -> None:
         call = self._peer.answered(bytes(message.id))
@@ -398,7 +407,7 @@ class UpstreamConnection:
             return
         self._left(call)
         error = message.failure
-        call.on_done(None if error else bytes(message.result), error or None)
+        call.end(None if error else bytes(message.result), error or None)
 
     def _on_request(self, message: Message) -> None:
         identifier = bytes(message.id)
@@ -447,7 +456,7 @@ class UpstreamConnection:
         call = self._call_of(identifier)
         if call is not None and call.unwaited:
             self._take(call)
-            call.on_done(b"{}", None)
+            call.end(b"{}", None)
         elif bytes(identifier) and self._peer.finish(bytes(identifier)) is not None:
             self.listener.on_withdrawn(self, bytes(identifier))
 
@@ -468,7 +477,7 @@ class UpstreamConnection:
         self._waiting.clear()
         self._on_closed(self)
         for call in calls:
-            call.on_done(None, error)
+            call.end(None, error)
         self._tell_ready(error)
         self.listener.on_gone(self)
 
