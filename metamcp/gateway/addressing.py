@@ -20,9 +20,10 @@ class Addressed(NamedTuple):
     asked: bytes
 
 
-def address(namespace: Namespace, method: str, raw: bytes) -> Addressed:
-    """Raises InvalidParams, ResourceUnknown, or why the server that it may be for cannot be used."""
-    params = jsonrpc.decode_object(raw)
+def address(namespace: Namespace, method: str, raw: bytes, params: JsonObject | None = None) -> Addressed:
+    """``params``: what ``raw`` is, where that has been decoded already; they become those of the request. Raises
+    InvalidParams, ResourceUnknown, or why the server that it may be for cannot be used."""
+    params = jsonrpc.decode_object(raw) if params is None else params
     return Addressed(method, _FINDERS[method](namespace, params), params, raw)
 
 

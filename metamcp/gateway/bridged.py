@@ -93,7 +93,8 @@ class HeldCalls:
 
 
 class BridgedCall(Listener):
-    """One call. ``release`` gives its instance back, whatever became of it."""
+    """One call. ``asked``: its params as the client sent them. ``release`` gives its instance back, whatever became of
+    it."""
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class BridgedCall(Listener):
         turn: StatelessTurn,
         method: str,
         params: JsonObject,
-        digest: str,
+        asked: bytes,
         server_info: bytes,
         release: Callable[[UpstreamConnection], None],
     ) -> None:
@@ -111,7 +112,7 @@ class BridgedCall(Listener):
         self._principal = turn.client.principal
         self._envelope = turn.envelope
         self._route = turn.record.route
-        self._digest = digest
+        self._asked = asked
         self._server_info = server_info
         self._release = release
         self._call = UpstreamCall(method, params, self._done, self._event, self._undeclared)
@@ -217,7 +218,8 @@ class BridgedCall(Listener):
 
     def _input_required(self) -> bytes:
         requests = {key: _input_request(question) for key, question in self._questions.items()}
-        state = self._held.state(self._name, self.number, self._principal, self._digest)
+        digest = request_state.digest(self._call.method, jsonrpc.decode_object(self._asked))
+        state = self._held.state(self._name, self.number, self._principal, digest)
         members = {"resultType": "input_required", "inputRequests": requests, "requestState": state}
         return translate.to_stateless(self._call.method, jsonrpc.encode(members), self._server_info)
 

@@ -27,7 +27,7 @@ from metamcp.gateway.relay import QUESTIONS, Relay
 from metamcp.gateway.rounds import Rounds
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.gateway.turn import SessionTurn, StatelessTurn, Turn
-from metamcp.protocol import envelope, jsonrpc, request_state
+from metamcp.protocol import envelope, jsonrpc
 from metamcp.protocol.jsonrpc import Raw
 from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnection, progress_token
 from metamcp.upstream.era import Eras
@@ -132,7 +132,6 @@ class Forwarding:
         turn.cancel = lambda told: connection.cancel(call, told)
 
     def _bridge(self, turn: StatelessTurn, request: Addressed, spec: ServerSpec) -> None:
-        digest = request_state.digest(request.method, jsonrpc.decode_object(request.asked))
         params = envelope.strip(request.params)
         params.pop("inputResponses", None)
         params.pop("requestState", None)
@@ -142,7 +141,7 @@ class Forwarding:
         def release(connection: UpstreamConnection) -> None:
             self._release(spec, connection)()
 
-        call = BridgedCall(self._held, turn, request.method, params, digest, info, release)
+        call = BridgedCall(self._held, turn, request.method, params, request.asked, info, release)
         call.begin(self._bridging(turn, request.method, spec, call), token)
 
     def _bridging(self, turn: StatelessTurn, method: str, spec: ServerSpec, call: Listener) -> UpstreamConnection:

@@ -37,6 +37,9 @@ class Settling:
 
     def wait(self, servers: frozenset[str], timeout: float, callback: Callable[[], None]) -> None:
         """Call back once: when all of ``servers`` are settled, or after ``timeout`` seconds."""
+        if not self._changed and all(map(self._settled, servers)):
+            callback()
+            return
         waiter = _Waiter(servers, callback)
         self._waiters.append(waiter)
         self.wake()

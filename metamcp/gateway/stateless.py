@@ -84,7 +84,7 @@ class StatelessMethods:
         if request.method == "tools/call" and mirrored:
             annotations = mirrored.get(jsonrpc.decode_string(params.get("name"), "name"), {})
             headers.check_params(annotations, bytes(params.get("arguments", Raw(b"{}"))), request.headers)
-        self.forwarding.stateless(turn, address(turn.namespace, request.method, request.payload))
+        self.forwarding.stateless(turn, address(turn.namespace, request.method, request.payload, params))
 
     def _answer(self, turn: StatelessTurn, method: str, result: bytes) -> None:
         turn.result(translate.to_stateless(method, result, server_info(turn.namespace.spec.name)))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 from fake_core import Core, Transport, WireClient
-from fake_upstream import ScriptedServer, tool
+from fake_upstream import ModernServer, ScriptedServer, tool
+from stateless_client import StatelessClient
 
 from metamcp.config.model import ServerSpec
-from metamcp.gateway.turn import SessionTurn
+from metamcp.gateway.turn import SessionTurn, StatelessTurn
 from metamcp.protocol import jsonrpc
 from metamcp.upstream.connection import UpstreamCall
 
@@ -23,7 +25,7 @@ def garbage() -> Iterator[Callable[[], list[object]]]:
 
     def found() -> list[object]:
         gc.collect()
-        return [item for item in gc.garbage if isinstance(item, SessionTurn | UpstreamCall)]
+        return [item for item in gc.garbage if isinstance(item, SessionTurn | StatelessTurn | UpstreamCall)]
 
     gc.collect()
     gc.set_debug(gc.DEBUG_SAVEALL)
@@ -56,4 +58,17 @@ def test_a_call_that_is_over_is_no_cycle(
     end(core, client, core.child("git").sent("tools/call")[-1]["id"])
     core.reactor.turn()
     client.forget()
+    assert garbage() == []
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+def test_neither_is_one_of_2026_07_28(garbage: Callable[[], list[object]], era: Literal["legacy", "modern"]) -> None:
+    script = ModernServer if era == "modern" else ScriptedServer
+    core = Core({"git": ServerSpec("git", era=era)}, script({"tools/list": [[tool("run")]]}))
+    got = StatelessClient(core).call("git__run")
+    child = core.child("git")
+    child.result(child.sent("tools/call")[-1]["id"], {"content": []})
+    core.reactor.turn()
+    assert got.messages
+    del got
     assert garbage() == []
