@@ -1,0 +1,1 @@
+"""The benchmark: measures this gateway, others, and servers without any gateway, in one way. See README.md."""

@@ -1,0 +1,1 @@
+"""What a measurement costs: CPU and memory of processes, slices of it, and the machine's own pauses."""
