@@ -183,13 +183,15 @@ def _sessions(peers: Peers) -> list[str]:
 
 
 _HELD = (
-    "connected", "opened in s", "RSS KiB each", "PSS KiB each", "RSS MiB in all", "CPU % while idle", "containers",
+    "connected", "opened in s", "RSS KiB each", "PSS KiB each", "RSS MiB in all", "CPU % while idle", "quiet",
+    "containers",
 )  # fmt: skip
 
 
 def _held(stages: Sequence[Json]) -> list[str]:
     parts = ("peer", "docker-cli")
     burnt = [sum(_at(stage, "cpu_percent_while_idle", part) or 0 for part in parts) for stage in stages]
+    quiet = [sum(stage["quiet_cpu_percent_while_idle"].values()) for stage in stages]
     return [
         median((stage["connected"] for stage in stages), 0),
         median(stage["open_seconds"] for stage in stages),
@@ -197,6 +199,7 @@ def _held(stages: Sequence[Json]) -> list[str]:
         median(stage["pss_kib_per_client"] for stage in stages),
         median(_at(stage, "memory_mib", "all", "rss") for stage in stages),
         median(burnt, 2),
+        median(quiet, 2),
         median((stage.get("containers") for stage in stages), 0),
     ]
 

@@ -6,6 +6,7 @@ So a stage is cut into short slices, and what the quietest quarter of them says 
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 NANOSECONDS = 1_000_000_000
-SLICE_SECONDS = 0.025
+SLICE_SECONDS, IDLE_SLICE_SECONDS = 0.025, 0.05
 QUIET_SHARE = 0.25
 
 
@@ -62,11 +63,17 @@ class Slicer:
         self.slices: list[Slice] = []
         self._clocks = clocks
         self._least_calls, self._least_ns = least_calls, int(seconds * NANOSECONDS)
+        self.begin()
+
+    def begin(self) -> None:
+        """The first slice begins now."""
+        self.slices.clear()
         self._calls = 0
-        self._cpu = clocks.read()
+        self._cpu = self._clocks.read()
         self._begun = time.perf_counter_ns()
 
     def call(self) -> None:
+        """One more call has finished."""
         self._calls += 1
         now = time.perf_counter_ns()
         if self._calls < self._least_calls or now - self._begun < self._least_ns:
@@ -75,6 +82,23 @@ class Slicer:
         used = {part: value - self._cpu[part] for part, value in cpu.items()}
         self.slices.append(Slice(now - self._begun, self._calls, used))
         self._begun, self._calls, self._cpu = now, 0, cpu
+
+
+async def idle_slices(clocks: CpuClocks, seconds: float) -> list[Slice]:
+    """Slices of ``IDLE_SLICE_SECONDS`` while nobody calls; each counts as one call."""
+    slicer = Slicer(clocks, 1, 0.0)
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        await asyncio.sleep(IDLE_SLICE_SECONDS)
+        slicer.call()
+    return slicer.slices
+
+
+def quiet_percent(slices: Sequence[Slice]) -> dict[str, float]:
+    """Percent of one CPU that was used in the quiet slices together, by part: idle work is too rare for a median."""
+    quiet = quiet_slices(slices)
+    wall = sum(one.wall_ns for one in quiet)
+    return {part: round(100 * sum(one.cpu[part] for one in quiet) / wall, 3) for part in quiet[0].cpu} if quiet else {}
 
 
 def quiet_slices(slices: Sequence[Slice], share: float = QUIET_SHARE) -> list[Slice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -16,8 +17,8 @@ from bench.peers.peer import RIVAL, Peer, Place
 HERE = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("PEERS_HOME") or HERE.parent / "rivals")
 NPM_PACKAGES = {"supergateway": "4.0.0", "mcp-proxy": "6.7.19"}
-PYTHON_PACKAGES = {"mcp-proxy": "mcp-proxy==0.13.0", "kit": "uvloop==0.23.0"}
-"""Requirement by virtual environment. ``kit`` is the load generator's."""
+PYTHON_PACKAGES = {"mcp-proxy": ("mcp-proxy", "0.13.0"), "kit": ("uvloop", "0.23.0")}
+"""(package, version) by virtual environment. ``kit`` is the load generator's."""
 _INSTALL_SECONDS = 300.0
 _CONTAINER_EACH = {"idle": ("--clients", "25,50"), "sessions": ("--count", "50")}
 
@@ -81,9 +82,11 @@ def node_program() -> str:
 def install(home: Path) -> None:
     """What is lacking of the rivals, and of uvloop for the generator. Raises subprocess.CalledProcessError."""
     for name, version in NPM_PACKAGES.items():
-        _once(_package(home, name), f"{name}@{version}", _npm)
-    for name, requirement in PYTHON_PACKAGES.items():
-        _once(_environment(home, name), requirement, _pip)
+        if _npm_version(_package(home, name), name) != version:
+            _npm(_package(home, name), f"{name}@{version}")
+    for name, (package, version) in PYTHON_PACKAGES.items():
+        if not _has_python_package(_environment(home, name), package, version):
+            _pip(_environment(home, name), f"{package}=={version}")
 
 
 def generator(home: Path) -> str:
@@ -100,23 +103,34 @@ def _environment(home: Path, name: str) -> Path:
     return home / "venv" / name
 
 
-def _once(folder: Path, what: str, make: object) -> None:
-    stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == what:
-        return
-    print(f"installing {what}", file=sys.stderr)
-    folder.mkdir(parents=True, exist_ok=True)
-    assert callable(make)
-    make(folder, what)
-    stamp.write_text(what)
+def _npm_version(folder: Path, name: str) -> str | None:
+    try:
+        return str(json.loads((folder / "node_modules" / name / "package.json").read_text())["version"])
+    except OSError:
+        return None
+
+
+def _has_python_package(folder: Path, package: str, version: str) -> bool:
+    found = f"{package.replace('-', '_')}-{version}.dist-info"
+    return any(folder.glob(f"lib/python*/site-packages/{found}"))
 
 
 def _npm(folder: Path, package: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     node = Path(node_program())
-    npm = node.with_name("npm")
     # Node brings certificates of its own; a machine behind a proxy has another one in its own list.
     env = {**os.environ, "NODE_USE_SYSTEM_CA": "1", "PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    _run([str(npm), "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", package], env)
+    options = ["--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund"]
+    _run([str(node), str(_npm_script(node)), "install", *options, package], env)
+
+
+def _npm_script(node: Path) -> Path:
+    """The npm that belongs to ``node``. Raises FileNotFoundError."""
+    candidates = [node.parent.parent / "lib/node_modules/npm/bin/npm-cli.js", Path(shutil.which("npm") or "/")]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    raise FileNotFoundError("there is no npm")
 
 
 def _pip(folder: Path, requirement: str) -> None:
@@ -126,4 +140,5 @@ def _pip(folder: Path, requirement: str) -> None:
 
 
 def _run(argv: Sequence[str], env: dict[str, str] | None) -> None:
+    print(f"installing {argv[-1]}", file=sys.stderr)
     subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, timeout=_INSTALL_SECONDS, check=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from bench.accounting.containers import containers
+from bench.accounting.pauses import PauseSampler
 from bench.accounting.processes import memory
 from bench.accounting.window import Window
 from bench.client.factory import Factory, make_factory
@@ -47,8 +48,8 @@ class Target:
         """The same, by clients that hold a stream open. Raises KeyError without HTTP."""
         return replace(self, transport=LISTENING[self.transport])
 
-    def window(self) -> Window:
-        return Window(self.pids, self.engine)
+    def watch(self) -> Watch:
+        return Watch(self)
 
     def memory(self) -> dict[str, dict[str, float]]:
         return memory(self.pids)
@@ -61,6 +62,30 @@ class Target:
         """Memory, where processes are known, and the number of containers, where labels are."""
         found: Json = {"memory_mib": self.memory()} if self.pids else {}
         return found | ({"containers": len(self.containers())} if self.labels else {})
+
+
+class Watch:
+    """CPU, and the pauses of the machine, between its making and ``stop``, within a ``with``."""
+
+    def __init__(self, target: Target) -> None:
+        self._pauses: PauseSampler | None = PauseSampler()
+        self._window = Window(target.pids, target.engine)
+        self.used: dict[str, float] = {}
+        """CPU seconds by part, known after ``stop``."""
+        self.state: Json = {}
+        """``machine`` as Window has it and ``pauses`` as PauseSampler has them, known after ``stop``."""
+
+    def stop(self) -> None:
+        self.used, machine = self._window.stop()
+        if self._pauses is not None:
+            pauses, self._pauses = self._pauses, None
+            self.state = {"machine": machine, "pauses": pauses.stop()}
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 @dataclass(frozen=True)

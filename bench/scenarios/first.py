@@ -26,24 +26,33 @@ async def first(target: Target, plan: FirstPlan) -> Json:
     """``runs_ms``: a pair for each run, [handshake done, first result]; the first one is cold on a fresh gateway."""
     runs: list[list[float | None]] = []
     cpu: list[Json] = []
+    pauses: list[float] = []
     failures: list[str] = []
     factory = target.factory()
     for number in range(plan.count):
         if number and plan.gap:
             await asyncio.sleep(plan.gap)
-        window, session, begun = target.window(), factory(), NOW()
-        try:
-            await session.open()
-            opened = NOW()
-            await session.call("echo", {"text": "first"})
-            runs.append([milliseconds(opened - begun), milliseconds(NOW() - begun)])
-        except FAILURES as error:
-            failures.append(why(error)[:_SHOWN])
-        await close_quietly(session)
-        await asyncio.sleep(plan.rest)
-        used, _ = window.stop()
-        cpu.append({part: round(seconds * 1000) for part, seconds in used.items()})
-    result: Json = {"columns": ["handshake done", "first result"], "runs_ms": runs, "cpu_ms": cpu, "failures": failures}
+        session = factory()
+        with target.watch() as watch:
+            begun = NOW()
+            try:
+                await session.open()
+                opened = NOW()
+                await session.call("echo", {"text": "first"})
+                runs.append([milliseconds(opened - begun), milliseconds(NOW() - begun)])
+            except FAILURES as error:
+                failures.append(why(error)[:_SHOWN])
+            await close_quietly(session)
+            await asyncio.sleep(plan.rest)
+        cpu.append({part: round(seconds * 1000) for part, seconds in watch.used.items()})
+        pauses.append(watch.state["pauses"]["share"])
+    result: Json = {
+        "columns": ["handshake done", "first result"],
+        "runs_ms": runs,
+        "cpu_ms": cpu,
+        "paused_share": pauses,
+        "failures": failures,
+    }
     if runs:
         result["median_ms"] = [statistics.median(filter(None, column)) for column in zip(*runs, strict=True)]
     return result

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.accounting.processes import parts_of
+from bench.accounting.slices import CpuClocks, idle_slices, quiet_percent
 from bench.client.session import FAILURES, Json, Session, why
 from bench.scenarios.common import Opened, Target, close_all, open_sessions
 
@@ -73,9 +75,8 @@ async def sessions(target: Target, plan: SessionsPlan) -> Json:
 async def _hold(
     target: Target, held: Sequence[Session], opened: Opened, base: dict[str, dict[str, float]], seconds: float
 ) -> Json:  # fmt: skip
-    window = target.window()
-    await asyncio.sleep(seconds)
-    used, machine = window.stop()
+    with target.watch() as watch:
+        slices = await idle_slices(CpuClocks(parts_of(target.pids)), seconds)
     now = target.memory()
     count = len(held) or 1
     each = {
@@ -86,8 +87,9 @@ async def _hold(
         "connected": len(held),
         "open_seconds": opened.seconds,
         **each,
-        "cpu_percent_while_idle": {part: round(100 * used_seconds / seconds, 2) for part, used_seconds in used.items()},
-        "machine": machine,
+        "cpu_percent_while_idle": {part: round(100 * used / seconds, 2) for part, used in watch.used.items()},
+        "quiet_cpu_percent_while_idle": quiet_percent(slices),
+        **watch.state,
         "open_failures": opened.failures,
         **target.accounts(),
     }

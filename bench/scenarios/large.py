@@ -19,6 +19,7 @@ _TOKEN = "bench-progress"
 _SMALL_BYTES = 100
 _RECEIVE_BUFFER = 8192
 _MEGA = 1e6
+_ARRIVE_SECONDS, _HEAD_BYTES = 30.0, 4096
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,16 @@ async def _answers(target: Target, plan: LargePlan) -> list[Json]:
 
 async def _run(target: Target, jobs: dict[Session, Job], size: int, plan: LargePlan) -> Json:
     alone = reset_peaks(target.pids)
-    window = target.window()
-    outcome = await drive(jobs, plan.duration)
-    used, _ = window.stop()
+    with target.watch() as watch:
+        outcome = await drive(jobs, plan.duration)
     calls = len(outcome.latencies)
     return {
         **_told(outcome),
         "megabytes_per_second": round(calls * size / outcome.seconds / _MEGA, 1),
         "cpu_ms_per_megabyte": {
-            part: round(seconds * 1000 * _MEGA / calls / size, 2) for part, seconds in used.items() if calls
+            part: round(seconds * 1000 * _MEGA / calls / size, 2) for part, seconds in watch.used.items() if calls
         },
+        **watch.state,
         "peak_is_of_the_stage": alone,
         **target.accounts(),
     }
@@ -102,13 +103,14 @@ async def _progress(target: Target, plan: LargePlan) -> Json:
     session.watch(came)
     arguments = {"count": plan.notifications, "per_second": plan.per_second}
     params = {"name": target.settings.prefix + "progress", "arguments": arguments, "_meta": {"progressToken": _TOKEN}}
-    alone, window, begun, failure = reset_peaks(target.pids), target.window(), NOW(), ""
-    try:
-        await session.request("tools/call", params)
-    except FAILURES as error:
-        failure = why(error)
-    seconds = NOW() - begun
-    used, _ = window.stop()
+    alone, failure = reset_peaks(target.pids), ""
+    with target.watch() as watch:
+        begun = NOW()
+        try:
+            await session.request("tools/call", params)
+        except FAILURES as error:
+            failure = why(error)
+        seconds = NOW() - begun
     await close_all(opened.sessions)
     return {
         "sent": plan.notifications,
@@ -117,8 +119,9 @@ async def _progress(target: Target, plan: LargePlan) -> Json:
         "per_second": round(len(delays) / seconds, 1),
         **{f"delay_{name}": value for name, value in latencies_ms(delays).items()},
         "cpu_ms_per_notification": {
-            part: round(spent * 1000 / len(delays), 4) for part, spent in used.items() if delays
+            part: round(spent * 1000 / len(delays), 4) for part, spent in watch.used.items() if delays
         },
+        **watch.state,
         "failure": failure,
         "peak_is_of_the_stage": alone,
         **target.accounts(),
@@ -143,8 +146,10 @@ async def _slow(target: Target, plan: LargePlan) -> Json:
         before = await drive(jobs, plan.duration)
         memory_before = target.memory()
         call = asyncio.ensure_future(_read_slowly(reader, max(plan.sizes), plan.slow_bytes_per_second))
+        await _arrives(reader, reader.received)
         begun, received = NOW(), reader.received
-        during = await drive(jobs, plan.duration)
+        with target.watch() as watch:
+            during = await drive(jobs, plan.duration)
         taken, seconds = reader.received - received, NOW() - begun
         accounts = target.accounts()
         call.cancel()
@@ -156,6 +161,7 @@ async def _slow(target: Target, plan: LargePlan) -> Json:
             "read_bytes_per_second": round(taken / seconds),
             "memory_before_mib": memory_before,
             "peak_is_of_the_stage": alone,
+            **watch.state,
             **accounts,
         }
     except FAILURES as error:
@@ -163,6 +169,13 @@ async def _slow(target: Target, plan: LargePlan) -> Json:
     finally:
         await close_quietly(reader, graceful=False)
         await close_all(opened.sessions)
+
+
+async def _arrives(reader: HttpBase, received: int) -> None:
+    """Until the first bytes of the large answer are there, or not in time."""
+    deadline = NOW() + _ARRIVE_SECONDS
+    while reader.received <= received + _HEAD_BYTES and NOW() < deadline:
+        await asyncio.sleep(0.02)
 
 
 async def _read_slowly(reader: HttpBase, size: int, bytes_per_second: float) -> None:

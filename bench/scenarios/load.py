@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.accounting.figures import latencies_ms
-from bench.accounting.pauses import PauseSampler
 from bench.accounting.processes import parts_of
 from bench.accounting.slices import CpuClocks, Slicer, quiet_figures
 from bench.client.session import FAILURES, Json, Session
-from bench.scenarios.common import Target, close_all, open_sessions
+from bench.scenarios.common import Target, Watch, close_all, open_sessions
 from bench.scenarios.jobs import Job, Outcome, drive
 
 _IDLE_PARALLEL = 16
@@ -43,10 +42,8 @@ class _Measured:
     """One try of a stage."""
 
     outcome: Outcome
-    used: dict[str, float]
-    machine: dict[str, float]
+    watch: Watch
     slicer: Slicer
-    pauses: dict[str, float]
 
 
 async def load(target: Target, plan: LoadPlan) -> Json:
@@ -115,21 +112,17 @@ async def _stage(
 
 
 def _noise(measured: _Measured) -> float:
-    return measured.machine.get("others", 0.0)
+    return float(measured.watch.state["machine"].get("others", 0.0))
 
 
 async def _measure(target: Target, plan: LoadPlan, jobs: dict[Session, Job]) -> _Measured:
     gc.collect()
     gc.freeze()  # the generator's collector need not look at thousands of lasting objects during a stage
-    pauses = PauseSampler()
-    try:
-        window = target.window()
-        slicer = Slicer(CpuClocks(parts_of(target.pids)), len(jobs))
+    slicer = Slicer(CpuClocks(parts_of(target.pids)), len(jobs))
+    with target.watch() as watch:
+        slicer.begin()
         outcome = await drive(jobs, plan.duration, slicer)
-        used, machine = window.stop()
-    finally:
-        paused = pauses.stop()
-    return _Measured(outcome, used, machine, slicer, paused)
+    return _Measured(outcome, watch, slicer)
 
 
 def _report(measured: _Measured) -> Json:
@@ -140,12 +133,11 @@ def _report(measured: _Measured) -> Json:
         "seconds": round(outcome.seconds, 3),
         "calls_per_second": round(calls / outcome.seconds, 1),
         **latencies_ms(outcome.latencies),
-        "cpu_ms_per_call": {part: round(seconds * 1000 / calls, 4) for part, seconds in measured.used.items()}
+        "cpu_ms_per_call": {part: round(seconds * 1000 / calls, 4) for part, seconds in measured.watch.used.items()}
         if calls
         else {},
         **quiet_figures(measured.slicer.slices),
-        "pauses": measured.pauses,
-        "machine": measured.machine,
+        **measured.watch.state,
         **outcome.failure_report(),
     }
 
