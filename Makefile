@@ -6,7 +6,7 @@ export PYTHONPATH := $(CURDIR)
 # Where it is set, each run compiles everything anew, each server of a test, too.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test fetch lint check audit nightly clean
+.PHONY: run test fetch lint check audit nightly bench clean
 
 run: $(VENV)/run.stamp
 	@$(BIN)/python demo/make_image.py || true
@@ -49,6 +49,10 @@ audit: $(VENV)/dev.stamp
 # What is too long for every change, and what is marked so; an engine is required.
 nightly: $(VENV)/dev.stamp
 	REQUIRE_ENGINE=1 SOAK_SECONDS=$${SOAK_SECONDS:-600} FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/python -m pytest tests --hypothesis-profile=many
+
+# Measures the gateway and, with RIVALS=1, others' (bench/README.md); an engine is required. BENCH="…" are options.
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m bench run $(if $(RIVALS),--rivals) $(BENCH)
 
 clean:
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,8 +50,8 @@ def test_the_configuration_of_a_variant_is_one_that_the_gateway_takes(variant: V
     env = variant.environment(place(tmp_path, variant.name))
     settings = Settings.from_env(env)
     assert settings.workers == 2 and not settings.rate_limit
-    plan = load(settings.config_dir)
-    assert list(plan.servers) == [PREFIX.removesuffix("__")]
+    loaded = load(settings.config_dir)
+    assert [server.name for server in loaded.config.servers.values()] == [PREFIX.removesuffix("__")]
 
 
 @pytest.mark.parametrize("name", [peer.name for peer in PEERS.values() if peer.kind != OWN])
