@@ -19,6 +19,7 @@ from bench.scenarios.common import Target, close_all, close_quietly, open_sessio
 
 _CHECK_SECONDS = 240.0
 _SHOWN = 240
+_POLL_SECONDS, _STEADY_TIMES = 0.5, 4
 ENDING = ("sigterm", "sigkill")
 """The checks that end the gateway."""
 
@@ -39,6 +40,7 @@ async def lifecycle(target: Target, plan: LifecyclePlan) -> Json:
     for name in plan.checks or [name for name in CHECKS if name not in ENDING]:
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
+                await _steady(target, plan.wait)
                 result[name] = await CHECKS[name](target, plan.wait)
         except FAILURES as error:
             result[name] = {"check_failed": why(error) or f"no end within {_CHECK_SECONDS:g} s"}
@@ -50,11 +52,21 @@ async def _count(target: Target) -> int:
     return len(await asyncio.to_thread(target.containers))
 
 
+async def _steady(target: Target, limit: float) -> None:
+    """Wait until the containers of the check before are gone: until their number has not changed for a while."""
+    begun, last, same = NOW(), -1, 0
+    while same < _STEADY_TIMES and NOW() - begun < limit:
+        count = await _count(target)
+        same = same + 1 if count == last else 0
+        last = count
+        await asyncio.sleep(_POLL_SECONDS)
+
+
 async def _settle(target: Target, wanted: int, limit: float) -> Json:
     """Wait until no more containers than wanted are left."""
     begun = NOW()
     while (left := await _count(target)) > wanted and NOW() - begun < limit:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(_POLL_SECONDS)
     return {"left": left, "settled_after_s": round(NOW() - begun, 1)}
 
 
@@ -213,6 +225,8 @@ async def _stop(target: Target, wait: float, number: signal.Signals) -> Json:
         await asyncio.sleep(0.05)
     exited = None if is_alive(root) else round(NOW() - begun, 2)
     settled = await _settle(target, 0, wait)
+    while any(map(is_alive, tree)) and NOW() - begun < wait:
+        await asyncio.sleep(0.05)
     result = {
         "containers_before": held, "gateway_exited_after_s": exited, **settled, "call_in_flight": await call,
         "processes_left": len([pid for pid in tree if is_alive(pid)]),
