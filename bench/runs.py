@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import fcntl
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,8 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     results = options.results or RESULTS / time.strftime("%Y%m%d-%H%M%S")
     (results / "logs").mkdir(parents=True, exist_ok=True)
     image = options.image or ensure_image()
+    # As with Ctrl-C, what runs is ended and its containers are removed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     one = Round(options.scenario, results, options.lock, image, generator(HOME), more)
     failed = [name for number in _numbers(one, options.rounds) for name in _round(one, peers, number)]
     print(report(results))

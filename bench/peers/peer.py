@@ -89,6 +89,8 @@ class Running:
         return self.peer.labels(self.place)
 
     def __enter__(self) -> Running:
+        if self.peer.kind != OWN:  # of a run that was killed; containers of ours have a new label each time
+            remove_containers(self.labels)
         if self.peer.argv is None:
             return self
         begun = time.monotonic()
@@ -99,12 +101,12 @@ class Running:
             )
         try:
             self._wait(begun + START_SECONDS)
-        except RuntimeError:
+            self.ready_seconds = round(time.monotonic() - begun, 2)
+            self.pids = [self._process.pid]
+            time.sleep(SETTLE_SECONDS)
+        except BaseException:  # Ctrl-C, too
             self.__exit__(None, None, None)
             raise
-        self.ready_seconds = round(time.monotonic() - begun, 2)
-        self.pids = [self._process.pid]
-        time.sleep(SETTLE_SECONDS)
         return self
 
     def _wait(self, deadline: float) -> None:

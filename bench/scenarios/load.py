@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from bench.accounting.figures import latencies_ms
 from bench.accounting.processes import parts_of
 from bench.accounting.slices import CpuClocks, Slicer, quiet_figures
-from bench.client.session import FAILURES, Json, Session
+from bench.client.session import FAILURES, Json, Session, why
 from bench.scenarios.common import Target, Watch, close_all, open_sessions
 from bench.scenarios.jobs import Job, Outcome, drive
 
@@ -71,7 +72,7 @@ async def _stages(target: Target, plan: LoadPlan, sessions: list[Session], notes
         sessions += opened.sessions
         if opened.failures:
             notes.append({"at": concurrency, "open_failures": opened.failures})
-        await _wake(opened.sessions, notes)
+        await _wake(opened.sessions, target.parallel, notes)
         if not sessions:
             break
         for payload in plan.payload:
@@ -81,14 +82,18 @@ async def _stages(target: Target, plan: LoadPlan, sessions: list[Session], notes
     return stages
 
 
-async def _wake(sessions: Sequence[Session], notes: list[Json]) -> None:
+async def _wake(sessions: Sequence[Session], parallel: int, notes: list[Json]) -> None:
     """One call each, so that a session's container exists although the session may never be active."""
-    job = Job("echo", 10)
-    for session in sessions:
-        try:
-            await job.run(session)
-        except FAILURES as error:
-            notes.append({"first_call_failed": str(error)})
+    job, gate = Job("echo", 10), asyncio.Semaphore(parallel)
+
+    async def one(session: Session) -> None:
+        async with gate:
+            try:
+                await job.run(session)
+            except FAILURES as error:
+                notes.append({"first_call_failed": why(error)})
+
+    await asyncio.gather(*(one(session) for session in sessions))
 
 
 async def _stage(
