@@ -39,6 +39,7 @@ def assert_measured(stages: list[dict[str, Any]], concurrency: list[int], sessio
         assert stage["memory_mib"]["peer"]["peak_rss"] > 0
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("transport", "path"), [("http", "/metamcp/default/mcp"), ("sse", "/metamcp/default/sse")])
 def test_a_real_gateway_is_measured(transport: str, path: str, tmp_path: Path) -> None:
     with running_gateway(tmp_path, SERVERS, workers=2) as gateway:
