@@ -7,9 +7,8 @@ is a plain process, with an instance for each session, that does as little as po
 the frames of the link are spoken here, over ``--workers`` connections, with ``--in-flight`` requests on their way, and
 every answer is compared with what it has to be.
 
-A machine that others use pauses as a whole, and what is resumed is charged for the pause. So besides the plain figures,
-which are over the whole run, there are *quiet* ones: of the slices of 200 round trips the cheapest quarter is taken,
-and of that the median. On standard output are a line of JSON and a line of text.
+Besides the plain figures, which are over the whole run, there are *quiet* ones (``accounting/slices.py``), of slices of
+200 round trips. On standard output are a line of JSON and a line of text.
 """
 
 from __future__ import annotations
@@ -26,16 +25,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench.accounting.slices import CpuClocks, Slice, quiet_slices
 from metamcp.gateway.interface import Client, Is, Outbound, Post
 from metamcp.link.frames import FrameReader, Item, Open, encode
 
 ROOT = Path(__file__).parent.parent
 SLICE = 200  # round trips; none is on its way between two slices
+_PART = "supervisor"
 
 _START_SECONDS, _STOP_SECONDS, _ANSWER_SECONDS = 30.0, 15.0, 10.0
 _CHUNK = 262144
@@ -85,29 +86,17 @@ class Figures:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Of a run: nothing was on its way at its beginning nor at its end. Nanoseconds."""
-
-    round_trips: int
-    wall: int
-    cpu: int
-
-
 def figures(slices: Sequence[Slice]) -> Figures:
-    done = sum(it.round_trips for it in slices)
+    """Of slices at whose beginning and end nothing was on its way."""
+    done = sum(it.calls for it in slices)
+    quiet = quiet_slices(slices)
     return Figures(
         done,
-        round(done * 1e9 / sum(it.wall for it in slices), 1),
-        round(sum(it.cpu for it in slices) / done / 1000, 2),
-        round(1e9 / _quiet([it.wall / it.round_trips for it in slices]), 1),
-        round(_quiet([it.cpu / it.round_trips for it in slices]) / 1000, 2),
+        round(done * 1e9 / sum(it.wall_ns for it in slices), 1),
+        round(sum(it.cpu[_PART] for it in slices) / done / 1000, 2),
+        round(statistics.median(1e9 * it.calls / it.wall_ns for it in quiet), 1),
+        round(statistics.median(it.cpu[_PART] / it.calls for it in quiet) / 1000, 2),
     )
-
-
-def _quiet(costs: list[float]) -> float:
-    """The median of the cheapest quarter."""
-    return statistics.median(sorted(costs)[: max(1, len(costs) // 4)])
 
 
 class Worker:
@@ -255,12 +244,6 @@ def _listens(path: Path) -> bool:
         return tried.connect_ex(str(path)) == 0
 
 
-def cpu_of(pid: int) -> Callable[[], int]:
-    """The CPU clock of a process, all its threads together (clock_getcpuclockid(3)); nanoseconds."""
-    clock = (~pid << 3) | 2
-    return lambda: time.clock_gettime_ns(clock)
-
-
 def measure(seconds: float, in_flight: int, sessions: int, workers: int, warm: float = 1.0) -> Figures:
     """Raises Wrong, TimeoutError or OSError."""
     with ExitStack() as stack:
@@ -272,18 +255,20 @@ def measure(seconds: float, in_flight: int, sessions: int, workers: int, warm: f
         callers = [Caller(connections[number % workers]) for number in range(sessions)]
         load = Load(callers, in_flight)
         stack.callback(load.close)
-        _slices(load, cpu_of(pid), warm)
-        return figures(_slices(load, cpu_of(pid), seconds))
+        clocks = CpuClocks({_PART: [pid]})
+        _slices(load, clocks, warm)
+        return figures(_slices(load, clocks, seconds))
 
 
-def _slices(load: Load, cpu: Callable[[], int], seconds: float) -> list[Slice]:
+def _slices(load: Load, clocks: CpuClocks, seconds: float) -> list[Slice]:
     """One at least."""
     found: list[Slice] = []
     end = time.monotonic() + seconds
     while not found or time.monotonic() < end:
-        wall, spent = time.monotonic_ns(), cpu()
+        wall, before = time.monotonic_ns(), clocks.read()
         load.run(SLICE)
-        found.append(Slice(SLICE, time.monotonic_ns() - wall, cpu() - spent))
+        spent = clocks.read()[_PART] - before[_PART]
+        found.append(Slice(time.monotonic_ns() - wall, SLICE, {_PART: spent}))
     return found
 
 

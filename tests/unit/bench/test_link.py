@@ -1,44 +1,30 @@
 from __future__ import annotations
 
-import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench import link
-from bench.link import Load, Slice, Worker, Wrong, figures
+from bench.accounting.slices import Slice
+from bench.link import Load, Worker, Wrong, figures
 from metamcp.gateway.interface import Client, Is, Outbound, Post
 from metamcp.link.frames import FrameReader, Item, Open, encode
 
 POST = Post(Client("default", "anonymous", "http", "s"), "request", "tools/call", b"1", b"{}")
 
 
-def test_plain_figures_are_over_everything_and_quiet_ones_over_the_cheapest_quarter() -> None:
-    quiet = [Slice(100, 1_000_000, 500_000), Slice(100, 2_000_000, 700_000), Slice(100, 3_000_000, 900_000)]
-    loud = [Slice(100, 10_000_000, 5_000_000)] * 9
-    found = figures([*loud[:4], *quiet, *loud[4:]])
+def test_plain_figures_are_over_everything_and_quiet_ones_over_the_quickest_quarter() -> None:
+    def taken(wall: int, cpu: int) -> Slice:
+        return Slice(wall, 100, {"supervisor": cpu})
+
+    quiet = [taken(1_000_000, 500_000), taken(2_000_000, 700_000), taken(3_000_000, 900_000)]
+    found = figures([*quiet, *[taken(10_000_000, 5_000_000)] * 9])
     assert found.round_trips == 1200
     assert found.per_second == pytest.approx(1200 / 0.096, rel=1e-3)
     assert found.cpu_us == pytest.approx(47_100 / 1200, abs=0.01)
     assert (found.quiet_cpu_us, found.quiet_per_second) == (7.0, 50_000.0)
-
-
-def test_one_slice_is_a_quarter_by_itself() -> None:
-    assert figures([Slice(200, 2_000_000, 1_000_000)]).quiet_cpu_us == 5.0
-
-
-def test_cpu_clock_of_a_process_is_that_of_all_its_threads() -> None:
-    clock = link.cpu_of(os.getpid())
-    before, ours = clock(), time.process_time_ns()
-    assert abs(before - ours) < 1_000_000_000
-    thread = threading.Thread(target=lambda: sum(range(300_000)))
-    thread.start()
-    thread.join(10)
-    assert clock() > before
 
 
 class Behind:

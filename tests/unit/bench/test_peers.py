@@ -23,7 +23,10 @@ from metamcp.config.loader import load
 from metamcp.config.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-FILES = sorted(path for path in (ROOT / "bench").rglob("*.py") if path.relative_to(ROOT / "bench").parts[0] != "rivals")
+_LEFT_OUT = {"rivals", "link.py"}  # the latter speaks the gateway's own link
+FILES = sorted(
+    path for path in (ROOT / "bench").rglob("*.py") if path.relative_to(ROOT / "bench").parts[0] not in _LEFT_OUT
+)
 
 
 def place(folder: Path, name: str) -> Place:
