@@ -76,7 +76,7 @@ def test_a_whole_session_works_through_it_with_the_clients_own_address(site: Sit
     assert through.text(session, "good__echo", {"text": "hello"})
     through.end_session(session)
     log = site.gateway.folder / "var" / "audit.jsonl"
-    eventually(lambda: '"address": "127.0.0.1"' in log.read_text(), "the client's address is known")
+    eventually(lambda: '"address":"127.0.0.1"' in log.read_text(), "the client's address is known")
 
 
 def test_events_pass_as_they_come(site: Site) -> None:
