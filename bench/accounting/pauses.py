@@ -40,7 +40,9 @@ class PauseSampler:
         ]  # fmt: skip
         for sampler in self._samplers:
             assert sampler.stdout is not None
-            if not select.select([sampler.stdout], [], [], _ANSWER_SECONDS)[0] or not sampler.stdout.readline():
+            told = select.poll()  # select() takes no descriptor above 1023, and there may be a thousand clients
+            told.register(sampler.stdout, select.POLLIN)
+            if not told.poll(_ANSWER_SECONDS * 1000) or not sampler.stdout.readline():
                 self.stop()
                 raise TimeoutError("the sampler of pauses did not start")
         self._begun = time.perf_counter()

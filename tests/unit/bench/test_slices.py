@@ -90,6 +90,16 @@ def test_a_pause_is_what_all_cpus_saw_at_the_same_time() -> None:
     assert summary([], 0.0) == {"share": 0.0, "per_second": 0.0, "longest_ms": 0.0}
 
 
+def test_samplers_start_beside_a_thousand_connections() -> None:
+    taken = [os.dup(0) for _ in range(1100)]
+    try:
+        sampler = PauseSampler()
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+    assert 0 <= sampler.stop()["share"] <= 1
+
+
 def test_samplers_tell_and_end() -> None:
     sampler = PauseSampler()
     time.sleep(0.1)
