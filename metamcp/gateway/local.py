@@ -35,10 +35,9 @@ class QueuedExchange:
         return item
 
     def close(self) -> None:
-        already = self.outbox.closed == "complete"
+        if self.outbox.closed != "complete":
+            self._on_close()  # first: whoever waits learns of the end when the gateway has been told
         self.outbox.close("closed by the web tier")
-        if not already:
-            self._on_close()
 
 
 class LocalGateway:
