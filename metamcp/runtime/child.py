@@ -17,7 +17,7 @@ from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.errors import MetaMCPError
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.process.interface import Hears, NotStarted, Process
-from metamcp.runtime.states import ChildState, may_follow
+from metamcp.runtime.states import OVER, ChildState, may_follow
 from metamcp.telemetry import logs
 
 STDIN_LIMIT = 64 * 1024 * 1024
@@ -30,7 +30,6 @@ _KILLED = 128 + signal.SIGKILL
 _CLI_CHATTER = ("Run 'docker", "See 'docker", "Run 'podman", "See 'podman")
 """What the CLI says after every error of its own, and after the line that tells what is wrong."""
 
-_OVER = (ChildState.STOPPING, ChildState.EXITED)
 
 _log = logs.get("runtime.child")
 
@@ -166,7 +165,7 @@ class Child:
 
     def write(self, data: bytes) -> None:
         """Bytes for standard input, in order. Silently dropped once the child is stopping."""
-        if self.state in _OVER:
+        if self.state in OVER:
             return
         if self._stdin is None:
             self._unsent.append(data)
@@ -187,7 +186,7 @@ class Child:
 
     def stop(self, reason: str = "") -> None:
         """Climb the ladder; ``on_exit`` tells when it is over. Idempotent; the first reason stays."""
-        if self.state in _OVER:
+        if self.state in OVER:
             return
         self._reason = reason
         self.become(ChildState.STOPPING)

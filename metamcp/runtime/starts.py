@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from metamcp.concurrency.reactor import Reactor
 from metamcp.runtime.child import Child
 from metamcp.runtime.places import Caps, Place, Places, Scope
-from metamcp.runtime.states import ChildState
+from metamcp.runtime.states import OVER, ChildState
 
 START_SECONDS = 3.0
 """A start is over when the server has answered, or after so long: one that hangs must not hold up the others."""
@@ -102,7 +102,7 @@ class Starts:
         item.begin()
 
     def _changed(self, child: Child) -> None:
-        if child.queued and child.state in (ChildState.STOPPING, ChildState.EXITED):
+        if child.queued and child.state in OVER:
             self._forget(child)
         elif child.state is ChildState.EXITED and (place := self._at.pop(child, None)) is not None:
             self._places.leave(place)

@@ -31,6 +31,10 @@ class ChildState(StrEnum):
     EXITED = "EXITED"
 
 
+OVER = (ChildState.STOPPING, ChildState.EXITED)
+"""The states of a child that takes no call any more."""
+
+
 class ServerState(StrEnum):
     """IDLE: no instance, none needed. BACKOFF: the last start failed; the next is not before a given time.
     FATAL: it failed FATAL_AFTER times in a row, or cannot start until an operator acts (policy, allowlist, missing

@@ -27,6 +27,7 @@ GATHER_SECONDS = 0.02
 """How long a line may wait for others before it is written."""
 
 _encode = msgspec.json.Encoder().encode
+_log = logs.get("telemetry.audit")
 
 
 class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -58,8 +59,6 @@ class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
         usual = Entry(event="")
         members = ((name, getattr(self, name)) for name in self.__struct_fields__)
         return {name: value for name, value in members if value != getattr(usual, name)}
-
-_log = logs.get("telemetry.audit")
 
 
 class AuditLog:

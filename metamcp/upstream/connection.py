@@ -32,7 +32,7 @@ from metamcp.runtime.child import Child, Exit
 from metamcp.runtime.diagnosis.advice import advice
 from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.process.interface import ENGINE_REFUSED
-from metamcp.runtime.states import PING_EVERY, PING_SECONDS, ChildState
+from metamcp.runtime.states import OVER, PING_EVERY, PING_SECONDS, ChildState
 from metamcp.telemetry import logs
 from metamcp.upstream.opening import Opening, SpokenEra
 
@@ -41,7 +41,6 @@ MAX_LINE = 32 * 1024 * 1024
 
 _BRACKET = ord("[")
 _QUEUE = 256  # calls that may wait for one server's start
-_OVER = (ChildState.STOPPING, ChildState.EXITED)
 _log = logs.get("upstream.connection")
 
 Done = Callable[[bytes | None, bytes | MetaMCPError | None], None]
@@ -138,7 +137,7 @@ class UpstreamConnection:
     @property
     def alive(self) -> bool:
         """Can it take a call?"""
-        return self.child.state not in _OVER
+        return self.child.state not in OVER
 
     @property
     def era(self) -> SpokenEra:

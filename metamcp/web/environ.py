@@ -1,4 +1,4 @@
-"""The head of a request as variables of a WSGI environment (PEP 3333)."""
+"""The head of a request as variables of a WSGI environment (PEP 3333), and what those are called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from urllib.parse import unquote_to_bytes
 
 from metamcp.protocol.http_head import Head
 
-_OWN = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+CONNECTION = "metamcp.connection"
+"""In which the HTTP server gives the client's connection (``web/hangup.py``)."""
+
+_OWN = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
 def variables(head: Head) -> dict[str, str]:
@@ -22,13 +25,14 @@ def variables(head: Head) -> dict[str, str]:
         "RAW_URI": head.target,
     }
     for name, value in head.fields.items():
-        if variable := _variable(name):
-            found[variable] = value.decode("latin-1")
+        if called := variable(name.decode()):
+            found[called] = value.decode("latin-1")
     return found
 
 
 @lru_cache(maxsize=256)
-def _variable(name: bytes) -> str:
-    if b"_" in name:
+def variable(name: str) -> str:
+    """Of the header ``name``, in whatever letters; "" for one that has none."""
+    if "_" in name:
         return ""
-    return _OWN.get(name) or "HTTP_" + name.decode().upper().replace("-", "_")
+    return _OWN.get(name.lower()) or "HTTP_" + name.upper().replace("-", "_")

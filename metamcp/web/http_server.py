@@ -23,15 +23,14 @@ from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 from metamcp.errors import InvalidRequest, MetaMCPError, RequestTimeout, TooManyRequests
 from metamcp.protocol import http_head
 from metamcp.telemetry.masking import mask_address
-from metamcp.web.environ import variables
-from metamcp.web.parking import Parking
+from metamcp.web.environ import CONNECTION, variables
+from metamcp.web.parking import READ, Parking
 from metamcp.web.patience import LEAST_RATE, PatientReader
 from metamcp.web.request_body import RequestBody
 
 _BUFFER = 4 * 1024  # for heads; bodies are read past it
 _PIECE = 256 * 1024  # bytes that a client has to take within its time
 _LEAVE_SECONDS = 2.0
-_READ = 1  # of libev's events
 _LINGER_SECONDS = 1.0  # before a connection is parked: most clients that call again do so sooner
 
 
@@ -127,7 +126,7 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = str(address[0]), str(address[1])
         self.wsgi_input = environ["wsgi.input"] = RequestBody(self.rfile, self.head.length, self._body_begins)
         environ["wsgi.input_terminated"] = True
-        environ["metamcp.connection"] = _Connection(self.socket)
+        environ[CONNECTION] = _Connection(self.socket)
         return environ
 
     def _body_begins(self) -> None:
@@ -219,7 +218,7 @@ class _Connection:
     def watch(self, on_readable: Callable[[], None]) -> Callable[[], None]:
         if self.fileno() < 0:
             raise OSError(errno.EBADF, "the connection was closed")
-        watcher = gevent.get_hub().loop.io(self.fileno(), _READ)
+        watcher = gevent.get_hub().loop.io(self.fileno(), READ)
 
         def ready() -> None:
             watcher.stop()

@@ -6,7 +6,7 @@ that carry calls do without (``web/direct.py``), and all others read the same th
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -15,13 +15,9 @@ from werkzeug.datastructures import EnvironHeaders
 from metamcp.access.keys import Keys, Record
 from metamcp.access.policy import Door
 from metamcp.access.principal import ANONYMOUS
+from metamcp.web.environ import CONNECTION, variable
 from metamcp.web.hangup import Connection
 from metamcp.web.state import WebState
-
-CONNECTION = "metamcp.connection"
-"""The variable of the environment in which the WSGI server gives it."""
-
-_WITHOUT_PREFIX = frozenset({"Content-Type", "Content-Length"})
 
 
 class Incoming:
@@ -67,8 +63,8 @@ class Incoming:
         return self.environ.get(CONNECTION)
 
     def header(self, name: str) -> str | None:
-        """``name`` in its usual spelling. Several fields of one name are one, with commas."""
-        return self.environ.get(_variable(name))
+        """Several fields of one name are one, with commas."""
+        return self.environ.get(variable(name))
 
     @property
     def headers(self) -> EnvironHeaders:
@@ -85,12 +81,6 @@ class Incoming:
             return {}
         pairs = parse_qsl(_text(query), keep_blank_values=True, errors="replace")
         return dict(reversed(pairs))
-
-
-@lru_cache(maxsize=128)
-def _variable(name: str) -> str:
-    variable = name.upper().replace("-", "_")
-    return variable if name in _WITHOUT_PREFIX else f"HTTP_{variable}"
 
 
 def _text(latin: str) -> str:

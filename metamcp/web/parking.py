@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import gevent
 
-_READ = 1  # of libev's events
+READ = 1
+"""Of libev's events."""
 
 Parked = Callable[[socket.socket, Any], None]
 """(connection, address)"""
@@ -48,7 +49,7 @@ class Parking:
         """Nobody else uses ``connection`` from now on."""
         if len(self._waiting) >= self._most:
             self._end(next(iter(self._waiting)), self._leave)
-        watcher = gevent.get_hub().loop.io(connection.fileno(), _READ)
+        watcher = gevent.get_hub().loop.io(connection.fileno(), READ)
         self._waiting[connection] = _Wait(address, time.monotonic() + self._seconds, watcher)
         watcher.start(self._end, connection, self._resume)
         if self._timer is None:

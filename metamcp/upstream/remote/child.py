@@ -15,7 +15,7 @@ from metamcp.config.secrets import ResolvedServer
 from metamcp.errors import MetaMCPError, RemoteRefused
 from metamcp.protocol import jsonrpc
 from metamcp.runtime.child import Child, Exit, Grace
-from metamcp.runtime.states import ChildState
+from metamcp.runtime.states import OVER, ChildState
 from metamcp.telemetry import logs
 from metamcp.upstream.connection import MAX_LINE
 from metamcp.upstream.remote.address import shown
@@ -54,7 +54,7 @@ class RemoteChild(Child):
 
     @property
     def _ending(self) -> bool:
-        return self.state in (ChildState.STOPPING, ChildState.EXITED)
+        return self.state in OVER
 
     # --- what a conversation asks of a child ---------------------------------------------------------------
 

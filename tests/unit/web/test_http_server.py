@@ -15,6 +15,7 @@ from gateway_process import eventually
 from gevent.pool import Pool
 
 from metamcp.web import http_server
+from metamcp.web.environ import CONNECTION
 from metamcp.web.http_server import Edge, Handler, Server
 
 SECONDS = 10.0
@@ -57,7 +58,7 @@ class Running:
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/watch":
             seen = gevent.event.Event()
-            stop = environ["metamcp.connection"].watch(seen.set)
+            stop = environ[CONNECTION].watch(seen.set)
             start_response("200 OK", [])
             yield b"watching"
             if seen.wait(SECONDS):

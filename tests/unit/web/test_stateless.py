@@ -18,7 +18,7 @@ from metamcp.errors import EndpointUnknown, InvalidParams
 from metamcp.gateway.interface import Client, Is, Outbound, Post, Stateless, failure
 from metamcp.gateway.local import QueuedExchange
 from metamcp.protocol import sse
-from metamcp.web.incoming import CONNECTION
+from metamcp.web.environ import CONNECTION
 from metamcp.web.state import web_state
 
 REVISION = "2026-07-28"

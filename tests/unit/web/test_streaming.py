@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from metamcp.gateway.interface import Is, Outbound
 from metamcp.gateway.local import QueuedExchange
 from metamcp.protocol import sse
-from metamcp.web.incoming import CONNECTION
+from metamcp.web.environ import CONNECTION
 from metamcp.web.state import OpenStreams, web_state
 from metamcp.web.streaming import Stream
 
