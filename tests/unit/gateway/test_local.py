@@ -122,3 +122,12 @@ def test_answers_of_many_threads_do_not_mix(behind: Behind) -> None:
 
     with ThreadPoolExecutor(20) as pool:
         assert all(pool.map(one, range(200)))
+
+
+def test_the_gateway_is_told_before_whoever_waits_learns_of_the_end() -> None:
+    ended: list[str | None] = []
+    exchange = QueuedExchange(lambda: ended.append(exchange.outbox.closed))
+    exchange.close()
+    assert ended == [None]
+    last = exchange.next(0)
+    assert last is not None and last.kind == Is.ENDED

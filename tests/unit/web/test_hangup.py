@@ -54,15 +54,6 @@ def test_a_hang_up_ends_the_wait_for_the_first_item(wire: Wire) -> None:
     live.watched.close()
 
 
-def test_the_gateway_is_told_before_whoever_waits_learns_of_the_end() -> None:
-    ended: list[str | None] = []
-    exchange = QueuedExchange(lambda: ended.append(exchange.outbox.closed))
-    exchange.close()
-    assert ended == [None]
-    last = exchange.next(SECONDS)
-    assert last is not None and last.kind == Is.ENDED
-
-
 def test_a_client_that_is_gone_already_ends_it_too(wire: Wire) -> None:
     ours, theirs = wire
     theirs.close()
