@@ -28,6 +28,7 @@ from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.command.effective import image_of
 from metamcp.runtime.image_ids import ImageIds
+from metamcp.runtime.memory_use import reading
 from metamcp.telemetry.audit_log import Entry
 from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
@@ -189,7 +190,7 @@ class Gateway(Upstream):
         supervisor: Any = self.supervisor
         return Snapshot(
             "i", 0.0, self.live, self.namespaces, self.registry, self.pool, supervisor, self.catalog, self.images,
-            image_of, lambda _reference: None, memory_of, float,
+            image_of, lambda _reference: None, reading(memory_of), float,
         )  # fmt: skip
 
     def reload(

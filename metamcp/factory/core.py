@@ -52,6 +52,7 @@ from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity
 from metamcp.runtime.memory import container_memory
+from metamcp.runtime.memory_use import reading
 from metamcp.runtime.places import Caps
 from metamcp.runtime.reaper import Reaper
 from metamcp.runtime.screening.ledger import Ledger
@@ -61,6 +62,7 @@ from metamcp.runtime.teardown import Teardown
 from metamcp.runtime.watch import Watch
 from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import AuditLog
+from metamcp.telemetry.moments import Moments
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
 from metamcp.upstream.remote.child import RemoteChild
@@ -190,7 +192,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )
     snapshot = Snapshot(
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
-        image_of, ledger.record, container_memory, _wall,
+        image_of, ledger.record, reading(container_memory), Moments(),
     )  # fmt: skip
     cuts = Cuts()
     occasion = Occasion(
@@ -326,8 +328,3 @@ def _lock(state_dir: Path) -> int:
         text = "another supervisor uses this state directory; stop it, or set METAMCP_STATE_DIR to another one"
         raise ConfigInvalid([(str(path), text)]) from None
     return descriptor
-
-
-def _wall(monotonic: float) -> float:
-    """Unix seconds of a moment on the reactor's clock."""
-    return round(time.time() - (time.monotonic() - monotonic), 3)
