@@ -18,6 +18,7 @@ from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import EngineUnavailable
 from metamcp.gateway.admission import Admission
 from metamcp.gateway.audit import Audit
+from metamcp.gateway.calls import Calls
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.catalog_memory import Kept
 from metamcp.gateway.interface import Is, Outbound, Reply
@@ -174,9 +175,11 @@ class Gateway(Upstream):
         (self.namespace,) = self.namespaces
         names = (f"unique-{number}" for number in itertools.count())
         self.audited: list[dict[str, Any]] = []
+        self.asked: list[tuple[float, bool]] = []
+        self.calls = Calls(float, lambda seconds, failed: self.asked.append((seconds, failed)))
         self.router = Router(
             reactor, self.live, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
-            self.namespaces, operators or {}, Audit(self._audited, self.reactor.clock),
+            self.namespaces, operators or {}, Audit(self._audited, self.reactor.clock, self.calls),
             Quota(1000, "streams", "streams"), self.wall, lambda: next(names),
         )  # fmt: skip
         self.reconfiguration = Reconfiguration(
