@@ -30,7 +30,6 @@ from metamcp.errors import ConfigInvalid, EngineUnavailable, MetaMCPError
 from metamcp.factory import judging_images
 from metamcp.factory.remembering import image_id
 from metamcp.factory.starting import build_resolver, resolve_remote
-from metamcp.gateway.interface import Ask
 from metamcp.runtime.command import launch
 from metamcp.runtime.command.effective import Effective, Resolver
 from metamcp.runtime.engine import Engine
@@ -172,10 +171,10 @@ def import_servers(settings: Settings, files: tuple[BinaryIO, ...], force: bool)
 @_with_settings
 def reload_configuration(settings: Settings) -> None:
     """Make the running gateway read its configuration again; print what changed, or every mistake and exit 2."""
-    document = asking.ask(settings, Ask("reload"))
+    document = asking.ask(settings, asking.order_of("reload"))
     if "problems" in document:
         raise ConfigInvalid([(problem["path"], problem["text"]) for problem in document["problems"]])
-    click.echo("\n".join(asking.changes(document)) or "nothing changed")
+    click.echo("\n".join(asking.changes(document["changes"])) or "nothing changed")
 
 
 @main.command()
@@ -183,8 +182,7 @@ def reload_configuration(settings: Settings) -> None:
 @_with_settings
 def reset(settings: Settings, server: str) -> None:
     """Make the running gateway forget the failures of SERVER, and ask it again at once."""
-    asking.order(settings, Ask("reset", server))
-    click.echo(f"server {server!r} is asked again")
+    click.echo(asking.order(settings, "reset", server)["text"])
 
 
 @main.group()
@@ -197,8 +195,7 @@ def images() -> None:
 @_with_settings
 def accept(settings: Settings, server: str) -> None:
     """Take the image that the tag of SERVER names now for the one that it should name."""
-    document = asking.order(settings, Ask("accept-image", server))
-    click.echo(f"{document['image']} is {document['id']} now (before: {document['before'] or 'nothing'})")
+    click.echo(asking.order(settings, "accept-image", server)["text"])
 
 
 @main.command()

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from typing import Any
 
 import click
 
 from metamcp.config.settings import Settings
-from metamcp.gateway.interface import Ask, Is
+from metamcp.gateway.interface import Ask, Is, Subject
 from metamcp.link.client import LinkClient
 from metamcp.telemetry import logs
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 2.0, 30.0
 
 
-def order(settings: Settings, wanted: Ask) -> dict[str, Any]:
+def order_of(subject: Subject, about: str = "") -> Ask:
+    """In the name of the user who calls the command; whoever reaches the link may order anything."""
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    return Ask(subject, about, f"user {name}")
+
+
+def order(settings: Settings, subject: Subject, about: str = "") -> dict[str, Any]:
     """Raises ClickException also where the gateway says why it does not obey."""
-    document = ask(settings, wanted)
+    document = ask(settings, order_of(subject, about))
     if "error" in document:
         raise click.ClickException(document["error"])
     return document

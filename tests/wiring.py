@@ -30,6 +30,7 @@ from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.command.effective import image_of
 from metamcp.runtime.image_ids import ImageIds
 from metamcp.runtime.memory_use import reading
+from metamcp.runtime.stderr import StderrLog
 from metamcp.telemetry.audit_log import Entry
 from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
@@ -177,14 +178,16 @@ class Gateway(Upstream):
         self.audited: list[dict[str, Any]] = []
         self.asked: list[tuple[float, bool]] = []
         self.calls = Calls(float, lambda seconds, failed: self.asked.append((seconds, failed)))
+        self.stderr = StderrLog()
         self.router = Router(
             reactor, self.live, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
             self.namespaces, operators or {}, Audit(self._audited, self.reactor.clock, self.calls),
             Quota(1000, "streams", "streams"), self.wall, lambda: next(names),
         )  # fmt: skip
         self.reconfiguration = Reconfiguration(
-            self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission
-        )
+            self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission,
+            self.stderr,
+        )  # fmt: skip
 
     def _audited(self, entry: Entry) -> None:
         self.audited.append(entry.said())
