@@ -16,10 +16,12 @@ import click
 from metamcp import (
     __version__,
     asking,
+    call_command,
     doctor_command,
     import_command,
     key_commands,
     separation,
+    status_command,
     supervision,
 )  # fmt: skip
 from metamcp.config.engine_address import locate
@@ -30,6 +32,7 @@ from metamcp.errors import ConfigInvalid, EngineUnavailable, MetaMCPError
 from metamcp.factory import judging_images
 from metamcp.factory.remembering import image_id
 from metamcp.factory.starting import build_resolver, resolve_remote
+from metamcp.gateway.interface import Subject
 from metamcp.runtime.command import launch
 from metamcp.runtime.command.effective import Effective, Resolver
 from metamcp.runtime.engine import Engine
@@ -178,11 +181,55 @@ def reload_configuration(settings: Settings) -> None:
 
 
 @main.command()
-@click.argument("server")
+@click.option("--watch", is_flag=True, help="Print it again with each change, until it is interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="Print the document of /api/status.")
 @_with_settings
-def reset(settings: Settings, server: str) -> None:
-    """Make the running gateway forget the failures of SERVER, and ask it again at once."""
-    click.echo(asking.order(settings, "reset", server)["text"])
+def status(settings: Settings, as_json: bool, watch: bool) -> None:
+    """Show the servers, instances and sessions of the running gateway."""
+    status_command.status(settings, as_json, watch)
+
+
+@main.command("logs")
+@click.argument("server")
+@click.option("-f", "--follow", is_flag=True, help="Go on with each line that comes, until it is interrupted.")
+@click.option("--tail", type=click.IntRange(0, 1000), default=100, show_default=True, help="So many lines at first.")
+@click.option("--json", "as_json", is_flag=True, help="Print each line as an object.")
+@_with_settings
+def stderr(settings: Settings, server: str, follow: bool, tail: int, as_json: bool) -> None:
+    """Show what SERVER said on its standard error, secrets masked."""
+    status_command.lines(settings, server, follow, tail, as_json)
+
+
+@main.command()
+@click.argument("endpoint")
+@click.argument("tool")
+@click.argument("arguments", default="{}", metavar="[JSON]")
+@click.option("--url", default="", help="Of the gateway, where it is not the one that these settings are for.")
+@click.option(
+    "--key", default="", envvar="METAMCP_API_KEY", show_envvar=True,
+    help="Of the endpoint. Others may read a command line: the variable is the better place.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result, or the error, as it came.")
+@_with_settings
+def call(settings: Settings, endpoint: str, tool: str, arguments: str, url: str, key: str, as_json: bool) -> None:
+    """Call TOOL at ENDPOINT with the arguments JSON (- is standard input), as a client does. Exit status 1: the tool
+    reports an error; 2: the gateway does."""
+    given = sys.stdin.buffer.read() if arguments == "-" else arguments.encode()
+    sys.exit(call_command.run(settings, call_command.Wanted(endpoint, tool, given, url, key), as_json))
+
+
+def _order(name: Subject, text: str) -> None:
+    @main.command(name, help=text)
+    @click.argument("server")
+    @_with_settings
+    def obey(settings: Settings, server: str) -> None:
+        click.echo(asking.order(settings, name, server)["text"])
+
+
+_order("restart", "End what runs of SERVER, calls in flight with it, and read anew what it has.")
+_order("stop", "End what runs of SERVER; the next call starts it again.")
+_order("wake", "Start SERVER now, and ask it what it has.")
+_order("reset", "Make the running gateway forget the failures of SERVER, and ask it again at once.")
 
 
 @main.group()
