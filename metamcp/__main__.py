@@ -20,6 +20,7 @@ from metamcp import (
     doctor_command,
     import_command,
     key_commands,
+    pull_command,
     separation,
     status_command,
     supervision,
@@ -243,6 +244,14 @@ def images() -> None:
 def accept(settings: Settings, server: str) -> None:
     """Take the image that the tag of SERVER names now for the one that it should name."""
     click.echo(asking.order(settings, "accept-image", server)["text"])
+
+
+@images.command()
+@click.argument("servers", nargs=-1, metavar="[SERVER ...]")
+@_with_settings
+def pull(settings: Settings, servers: tuple[str, ...]) -> None:
+    """Fetch the images of each SERVER, or of all, that the engine does not have; exit 1 when one cannot be had."""
+    sys.exit(pull_command.run(settings, servers))
 
 
 @main.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -80,6 +82,14 @@ def tracked(items: Sequence[T], name: Callable[[T], str]) -> Iterator[T]:
             bar.update(task, description=printable(name(item)))
             yield item
             bar.advance(task)
+
+
+@contextmanager
+def downloading(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for one download; whoever does it says how many bytes of how many have come."""
+    with _progress(DownloadColumn()) as bar:
+        task = bar.add_task(printable(name), total=None)
+        yield lambda done, size: bar.update(task, completed=done, total=size)
 
 
 def _progress(amount: ProgressColumn) -> Progress:

@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
 }
 TOP = {
     "factory", "supervision", "keeper", "asking", "call_command", "display", "doctor_command", "import_command",
-    "key_commands", "separation", "status_command", "__main__",
+    "key_commands", "pull_command", "separation", "status_command", "__main__",
 }  # fmt: skip  where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
@@ -56,7 +56,7 @@ FOREIGN: dict[str, set[str]] = {
     "gevent": {"web.http_server", "web.parking", "web.worker"},
     "click": {
         "__main__", "asking", "call_command", "display", "doctor_command", "import_command", "key_commands",
-        "status_command",
+        "pull_command", "status_command",
     },
     "rich": {"display"},
 }
