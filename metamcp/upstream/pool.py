@@ -380,12 +380,13 @@ class UpstreamPool:
             self._count_failure(server, connection)
         elif connection.started_well:
             server.breaker.lived()
-        server.exited, server.command = self._reactor.clock(), connection.child.command or server.command
-        server.last_exit = {
+        server.command = connection.child.command or server.command
+        server.note_exit(self._reactor.clock(), {
             "exitCode": ended.code, "signal": ended.signal, "oomKilled": ended.oom_killed,
             "reason": ended.describe(), "stderr": list(ended.stderr),
             "advice": connection.advice(ended) or _hint(connection.child.error),
-        }  # fmt: skip
+            "wanted": connection.unneeded and connection.child.error is None,
+        })  # fmt: skip
         server.refresh(self._reactor.clock())
 
     def _count_failure(self, server: Roster, connection: UpstreamConnection) -> None:
