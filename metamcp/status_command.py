@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,25 +22,36 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 def status(settings: Settings, as_json: bool, watch: bool) -> None:
     """Print it, once or with each change. Raises ClickException."""
-    documents = _watched(settings) if watch else iter([asking.ask(settings, Ask("status"))])
+    if watch:
+        with suppress(KeyboardInterrupt):
+            _watch(settings, as_json)
+        return
+    document = asking.ask(settings, Ask("status"))
     if as_json:
-        for document in documents:
-            click.echo(json.dumps(document, indent=None if watch else 2))
-    elif watch:
-        display.show_each(_tables(document) for document in documents)
+        click.echo(json.dumps(document, indent=2))
     else:
-        display.show(_tables(next(documents)))
+        display.show(_tables(document))
 
 
 def lines(settings: Settings, server: str, follow: bool, tail: int, as_json: bool) -> None:
     """Print the last lines of a server's standard error. Raises ClickException."""
-    for event in asking.follow(settings, Ask("stderr", server, lines=Lines(tail=tail, follow=follow))):
-        said = json.loads(event.data)
-        if as_json:
-            click.echo(json.dumps({"id": event.number, **said}))
-            continue
-        at = datetime.fromtimestamp(said["time"], UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
-        click.echo(f"{at}Z {said['container'] or server} | {printable(said['line'])}")
+    with suppress(KeyboardInterrupt):
+        for event in asking.follow(settings, Ask("stderr", server, lines=Lines(tail=tail, follow=follow))):
+            said = json.loads(event.data)
+            click.echo(json.dumps({"id": event.number, **said}) if as_json else _line(server, said))
+
+
+def _line(server: str, said: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(said["time"], UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+    return f"{at}Z {said['container'] or server} | {printable(said['line'])}"
+
+
+def _watch(settings: Settings, as_json: bool) -> None:
+    if not as_json:
+        display.show_each(map(_tables, _watched(settings)))
+        return
+    for document in _watched(settings):
+        click.echo(json.dumps(document))
 
 
 def _watched(settings: Settings) -> Iterator[dict[str, Any]]:
@@ -87,7 +99,7 @@ def _why(item: dict[str, Any], now: float) -> str:
     """What is wrong, when it is tried again and what to do; else what its last end was."""
     if item["reason"]:
         due = f"; next try in {_span(item['nextTryAt'] - now)}" if item["nextTryAt"] else ""
-        advice = f"; try: {item['advice']}" if item["advice"] else ""
+        advice = f"; try: {item['advice']}" if item["advice"] and item["advice"] not in item["reason"] else ""
         return f"{item['reason']}{due}{advice}"
     ended = item["lastExit"]
     return f"last end {_ago(ended['at'], now)} ago: {ended['reason']}" if ended else ""

@@ -324,8 +324,11 @@ def test_status_is_a_table_or_the_document(gateway: GatewayProcess, operator: Op
 
 
 def begun(operator: Operator, *words: str) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "metamcp", *words]
-    return subprocess.Popen(argv, cwd=ROOT, env=operator.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    """Interruptible, however the tests themselves were started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "metamcp", *words], cwd=ROOT, env=operator.env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )  # fmt: skip
 
 
 def test_watching_prints_each_change_and_ends_with_its_reader(gateway: GatewayProcess, operator: Operator) -> None:
@@ -338,6 +341,11 @@ def test_watching_prints_each_change_and_ends_with_its_reader(gateway: GatewayPr
         watching.stdout.close()
         gateway.end_session(session)
         assert watching.wait(SECONDS) in (0, 1) and b"Traceback" not in watching.stderr.read()
+    for words in (("status", "--watch"), ("logs", "good", "-f")):
+        with begun(operator, *words) as interrupted:
+            assert interrupted.stdout is not None and interrupted.stdout.readline()
+            interrupted.send_signal(signal.SIGINT)
+            assert (interrupted.wait(SECONDS), interrupted.communicate()[1]) == (0, b"")
 
 
 def test_logs_follow_a_server_and_a_pipe_may_close(gateway: GatewayProcess, operator: Operator) -> None:
