@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,28 +15,29 @@ import click
 from metamcp import (
     __version__,
     asking,
+    call_command,
     doctor_command,
+    explain_command,
     import_command,
     key_commands,
+    pull_command,
     separation,
+    status_command,
     supervision,
 )  # fmt: skip
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
 from metamcp.config.settings import Settings
-from metamcp.errors import ConfigInvalid, EngineUnavailable, MetaMCPError
+from metamcp.errors import ConfigInvalid, MetaMCPError
 from metamcp.factory import judging_images
-from metamcp.factory.remembering import image_id
 from metamcp.factory.starting import build_resolver, resolve_remote
-from metamcp.gateway.interface import Ask
-from metamcp.runtime.command import launch
-from metamcp.runtime.command.effective import Effective, Resolver
+from metamcp.gateway.interface import Subject
+from metamcp.runtime.command.effective import Resolver
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
-from metamcp.runtime.screening.ledger import Ledger, Report
+from metamcp.runtime.screening.ledger import Report
 from metamcp.telemetry import logs
-from metamcp.upstream.remote.address import shown
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -105,57 +105,7 @@ def _check(resolver: Resolver, spec: ServerSpec) -> None:
 @_with_settings
 def explain(settings: Settings, server: str) -> None:
     """Show what would run for SERVER, secrets masked, and each policy decision with its rule."""
-    loaded = load(settings.config_dir)
-    spec = loaded.config.servers.get(server)
-    if spec is None:
-        known = ", ".join(sorted(loaded.config.servers)) or "none"
-        raise click.ClickException(f"there is no server {server!r}; configured: {known}")
-    resolver = build_resolver(settings, locate(os.environ), loaded, Identity("explain", "explain"))
-    try:
-        lines = _remote_explanation(spec) if spec.url else _explanation(resolver.resolve(spec))
-        lines += [] if spec.url else _recorded(settings, spec, resolver)
-        click.echo("\n".join(lines))
-    except MetaMCPError as error:
-        click.echo(f"refused ({error.data.get('rule', 'invalid')}): {logs.redact(error.text)}")
-        if advice := error.data.get("advice"):
-            click.echo(f"advice: {logs.redact(str(advice))}")
-        sys.exit(1)
-
-
-def _recorded(settings: Settings, spec: ServerSpec, resolver: Resolver) -> list[str]:
-    """What the reference named first and what it names now, as far as the engine says it."""
-    reference = resolver.image(spec)
-    record = Ledger(settings.state_dir).record(reference) if reference else None
-    if record is None or reference is None:
-        return []
-    try:
-        with Engine(resolver.engine) as engine:
-            now = image_id(engine, reference)
-    except EngineUnavailable as error:
-        return [f"recorded: {record.id}", f"what it is now is not known: {error.told}"]
-    if now in (None, record.id):
-        return [f"recorded: {record.id}"]
-    meant = f"if that is meant: python -m metamcp images accept {spec.name}"
-    return [f"recorded: {record.id}", f"drift: it is {now} now; {meant}"]
-
-
-def _remote_explanation(spec: ServerSpec) -> list[str]:
-    """Path and query of a URL may hold a key, as every header may."""
-    address = shown(resolve_remote(spec).url)
-    names = ", ".join(spec.headers) or "none"
-    return [f"remote: {address}", f"transport: {spec.transport}", f"headers: {names}"]
-
-
-def _explanation(effective: Effective) -> list[str]:
-    plan = effective.plan
-    lines = ["command: " + shlex.join(launch.masked(plan.argv, plan.secret_values))]
-    if effective.verdict is not None:
-        lines.append(f"image: {effective.verdict.reason}")
-    if effective.decision is not None:
-        lines += [
-            f"{step.action:9} {step.flag}  [{step.rule}] {logs.redact(step.note)}" for step in effective.decision.steps
-        ]
-    return lines
+    sys.exit(explain_command.run(settings, server))
 
 
 @main.command("import")
@@ -172,19 +122,62 @@ def import_servers(settings: Settings, files: tuple[BinaryIO, ...], force: bool)
 @_with_settings
 def reload_configuration(settings: Settings) -> None:
     """Make the running gateway read its configuration again; print what changed, or every mistake and exit 2."""
-    document = asking.ask(settings, Ask("reload"))
+    document = asking.ask(settings, asking.order_of("reload"))
     if "problems" in document:
         raise ConfigInvalid([(problem["path"], problem["text"]) for problem in document["problems"]])
-    click.echo("\n".join(asking.changes(document)) or "nothing changed")
+    click.echo("\n".join(asking.changes(document["changes"])) or "nothing changed")
 
 
 @main.command()
-@click.argument("server")
+@click.option("--watch", is_flag=True, help="Print it again with each change, until it is interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="Print the document of /api/status.")
 @_with_settings
-def reset(settings: Settings, server: str) -> None:
-    """Make the running gateway forget the failures of SERVER, and ask it again at once."""
-    asking.order(settings, Ask("reset", server))
-    click.echo(f"server {server!r} is asked again")
+def status(settings: Settings, as_json: bool, watch: bool) -> None:
+    """Show the servers, instances and sessions of the running gateway."""
+    status_command.status(settings, as_json, watch)
+
+
+@main.command("logs")
+@click.argument("server")
+@click.option("-f", "--follow", is_flag=True, help="Go on with each line that comes, until it is interrupted.")
+@click.option("--tail", type=click.IntRange(0, 1000), default=100, show_default=True, help="So many lines at first.")
+@click.option("--json", "as_json", is_flag=True, help="Print each line as an object.")
+@_with_settings
+def stderr(settings: Settings, server: str, follow: bool, tail: int, as_json: bool) -> None:
+    """Show what SERVER said on its standard error, secrets masked."""
+    status_command.lines(settings, server, follow, tail, as_json)
+
+
+@main.command()
+@click.argument("endpoint")
+@click.argument("tool")
+@click.argument("arguments", default="{}", metavar="[JSON]")
+@click.option("--url", default="", help="Of the gateway, where it is not the one that these settings are for.")
+@click.option(
+    "--key", default="", envvar="METAMCP_API_KEY", show_envvar=True,
+    help="Of the endpoint. Others may read a command line: the variable is the better place.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result, or the error, as it came.")
+@_with_settings
+def call(settings: Settings, endpoint: str, tool: str, arguments: str, url: str, key: str, as_json: bool) -> None:
+    """Call TOOL at ENDPOINT with the arguments JSON (- is standard input), as a client does. Exit status 1: the tool
+    reports an error; 2: the gateway does."""
+    given = sys.stdin.buffer.read() if arguments == "-" else arguments.encode()
+    sys.exit(call_command.run(settings, call_command.Wanted(endpoint, tool, given, url, key), as_json))
+
+
+def _order(name: Subject, text: str) -> None:
+    @main.command(name, help=text)
+    @click.argument("server")
+    @_with_settings
+    def obey(settings: Settings, server: str) -> None:
+        click.echo(asking.order(settings, name, server)["text"])
+
+
+_order("restart", "End what runs of SERVER, calls in flight with it, and read anew what it has.")
+_order("stop", "End what runs of SERVER; the next call starts it again.")
+_order("wake", "Start SERVER now, and ask it what it has.")
+_order("reset", "Make the running gateway forget the failures of SERVER, and ask it again at once.")
 
 
 @main.group()
@@ -197,8 +190,15 @@ def images() -> None:
 @_with_settings
 def accept(settings: Settings, server: str) -> None:
     """Take the image that the tag of SERVER names now for the one that it should name."""
-    document = asking.order(settings, Ask("accept-image", server))
-    click.echo(f"{document['image']} is {document['id']} now (before: {document['before'] or 'nothing'})")
+    click.echo(asking.order(settings, "accept-image", server)["text"])
+
+
+@images.command()
+@click.argument("servers", nargs=-1, metavar="[SERVER ...]")
+@_with_settings
+def pull(settings: Settings, servers: tuple[str, ...]) -> None:
+    """Fetch the images of each SERVER, or of all, that the engine does not have; exit 1 when one cannot be had."""
+    sys.exit(pull_command.run(settings, servers))
 
 
 @main.command()

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from metamcp import display
 from metamcp.concurrency.tasks import Job
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
@@ -59,7 +60,8 @@ def _checks(settings: Settings, engine: Engine, url: str, silence: float, names:
     except KeyError as unknown:
         raise click.BadParameter(f"there is no check {unknown}", param_hint="--only") from None
     waiting = 2 * (silence + _MORE_SECONDS) if silence else 0.0
-    return run_checks(steps, Deadline(time.monotonic, time.monotonic() + SECONDS + waiting), engine.docker_host)
+    deadline = Deadline(time.monotonic, time.monotonic() + SECONDS + waiting)
+    return run_checks(display.tracked(steps, lambda step: step.name), deadline, engine.docker_host)
 
 
 def _at_once(job: Job) -> bool:

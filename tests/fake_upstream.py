@@ -12,10 +12,11 @@ from metamcp.concurrency.reactor import Timer
 from metamcp.config.model import ServerSpec
 from metamcp.errors import MetaMCPError
 from metamcp.protocol.jsonrpc import Raw
-from metamcp.runtime.child import Exit, StderrRing
+from metamcp.runtime.child import Exit
 from metamcp.runtime.places import Caps, Place, Scope
 from metamcp.runtime.starts import Starts
 from metamcp.runtime.states import ChildState, may_follow
+from metamcp.runtime.stderr import StderrRing
 
 Json = dict[str, Any]
 _CAPS = Caps()
@@ -77,7 +78,9 @@ class FakeChild:
         self.server, self.session = server, session
         self.state = ChildState.STARTING
         self.since = self.born = self.begun = reactor.clock()
-        self.plan = None
+        self.plan: Any = None
+        self.command: list[str] | None = None
+        self.container_id = ""
         self.is_container = False
         self.pid: int | None = 1
         self.runs = True
@@ -92,6 +95,10 @@ class FakeChild:
         self.reason = ""
         self._reactor = reactor
         self._script = script
+
+    @property
+    def container_name(self) -> str:
+        return self.plan.container_name if self.plan else ""
 
     @property
     def messages(self) -> list[Json]:

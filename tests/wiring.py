@@ -18,6 +18,7 @@ from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import EngineUnavailable
 from metamcp.gateway.admission import Admission
 from metamcp.gateway.audit import Audit
+from metamcp.gateway.calls import Calls
 from metamcp.gateway.catalog import Catalog, Sources
 from metamcp.gateway.catalog_memory import Kept
 from metamcp.gateway.interface import Is, Outbound, Reply
@@ -28,6 +29,8 @@ from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.command.effective import image_of
 from metamcp.runtime.image_ids import ImageIds
+from metamcp.runtime.memory_use import reading
+from metamcp.runtime.stderr import StderrLog
 from metamcp.telemetry.audit_log import Entry
 from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
@@ -173,14 +176,18 @@ class Gateway(Upstream):
         (self.namespace,) = self.namespaces
         names = (f"unique-{number}" for number in itertools.count())
         self.audited: list[dict[str, Any]] = []
+        self.asked: list[tuple[float, bool]] = []
+        self.calls = Calls(float, lambda seconds, failed: self.asked.append((seconds, failed)))
+        self.stderr = StderrLog()
         self.router = Router(
             reactor, self.live, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
-            self.namespaces, operators or {}, Audit(self._audited, self.reactor.clock),
+            self.namespaces, operators or {}, Audit(self._audited, self.reactor.clock, self.calls),
             Quota(1000, "streams", "streams"), self.wall, lambda: next(names),
         )  # fmt: skip
         self.reconfiguration = Reconfiguration(
-            self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission
-        )
+            self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission,
+            self.stderr,
+        )  # fmt: skip
 
     def _audited(self, entry: Entry) -> None:
         self.audited.append(entry.said())
@@ -189,7 +196,7 @@ class Gateway(Upstream):
         supervisor: Any = self.supervisor
         return Snapshot(
             "i", 0.0, self.live, self.namespaces, self.registry, self.pool, supervisor, self.catalog, self.images,
-            image_of, lambda _reference: None, memory_of, float,
+            image_of, lambda _reference: None, reading(memory_of), float,
         )  # fmt: skip
 
     def reload(

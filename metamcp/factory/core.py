@@ -25,21 +25,22 @@ from metamcp.errors import ConfigInvalid
 from metamcp.factory.diagnosing import Occasion, credentials, household
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
-from metamcp.factory.orders import noted, reset
+from metamcp.factory.orders import Orders, reloading
 from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.factory.runtimes import build_means, tells_memory
 from metamcp.factory.starting import build_resolver, launcher, resolve_remote
+from metamcp.factory.views import build_views
 from metamcp.gateway.admission import Admission
 from metamcp.gateway.audit import Audit
 from metamcp.gateway.catalog import Catalog, Sources
+from metamcp.gateway.history import STEP_SECONDS, History
 from metamcp.gateway.interface import Gateway
 from metamcp.gateway.local import LocalGateway
 from metamcp.gateway.namespaces import Namespaces
-from metamcp.gateway.operators import Body, answer
 from metamcp.gateway.reconfiguration import Reconfiguration
 from metamcp.gateway.reload import Reloader
-from metamcp.gateway.router import Operator, Router
+from metamcp.gateway.router import Router
 from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.child import Grace
@@ -52,6 +53,7 @@ from metamcp.runtime.inquest import Inquest
 from metamcp.runtime.instance import load_instance_id
 from metamcp.runtime.labels import Identity
 from metamcp.runtime.memory import container_memory
+from metamcp.runtime.memory_use import reading
 from metamcp.runtime.places import Caps
 from metamcp.runtime.reaper import Reaper
 from metamcp.runtime.screening.ledger import Ledger
@@ -61,6 +63,7 @@ from metamcp.runtime.teardown import Teardown
 from metamcp.runtime.watch import Watch
 from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import AuditLog
+from metamcp.telemetry.moments import Moments
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
 from metamcp.upstream.remote.child import RemoteChild
@@ -190,34 +193,32 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     )
     snapshot = Snapshot(
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
-        image_of, ledger.record, container_memory, _wall,
+        image_of, ledger.record, reading(container_memory), Moments(),
     )  # fmt: skip
+    views = build_views(reactor, chores, snapshot)
     cuts = Cuts()
     occasion = Occasion(
         settings, engine, means, identity, resolver, lambda: live.loaded, lambda: household(engine, identity), cuts,
         credentials=lambda: credentials(settings.state_dir),
     )  # fmt: skip
     operators = answers_of(occasion, snapshot, judging(resolver, engine, image_admission), reactor, questions)
-    audit = Audit(audit_log.write, reactor.clock)
-
-    def try_again(server: str) -> Body:
-        return reset(live, pool, catalog, server)
-
-    orders: dict[str, Operator] = {
-        "reload": lambda reply, _argument: reloader.request("a command", lambda body: answer(reply, body)),
-        "reset": lambda reply, server: answer(reply, try_again(server)),
+    audit, orders = Audit(audit_log.write, reactor.clock, views.calls), Orders(live, pool, catalog)
+    operators |= {
+        **views.operators, **orders.operators(),
+        "reload": reloading(lambda: reloader),
         "accept-image": accepting(
-            reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), try_again
+            reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), orders.reset
         ),
+        "access": admission.watch, "issuer-keys": admission.renew,
     }  # fmt: skip
-    operators |= {name: noted(audit, name, order) for name, order in orders.items()}
-    operators |= {"access": admission.watch, "issuer-keys": admission.renew}
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
         audit, Quota(settings.max_streams_per_principal, "streams or requests without a session", "streams"),
         time.time, lambda: secrets.token_urlsafe(24),
     )  # fmt: skip
-    reconfiguration = Reconfiguration(live, pool, images, eras, catalog, namespaces, router, admission)
+    reconfiguration = Reconfiguration(
+        live, pool, images, eras, catalog, namespaces, router, admission, supervisor.stderr
+    )
     reloader = _reloader(settings, resolver().licence, reactor, readers, found, reconfiguration, audit)
     reaper = Reaper(reactor, chores, engine, identity, lambda: supervisor.containers, supervisor.see)
     audience = Audience(
@@ -229,7 +230,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
         screeners, issuers, questions, engine, programs, means, watch, audience, admission, audit_log, lock,
     )  # fmt: skip
-    _schedule(core, registry)
+    _schedule(core, registry, views.history)
     return core
 
 
@@ -301,7 +302,7 @@ def _screened(
     return both
 
 
-def _schedule(core: Core, registry: SessionRegistry) -> None:
+def _schedule(core: Core, registry: SessionRegistry, history: History) -> None:
     """What happens by itself: the first thing is to clear away what a former generation left behind."""
     core.reactor.call_soon(core.audience.clean_up)
     core.reactor.call_soon(core.watch.start)
@@ -313,6 +314,7 @@ def _schedule(core: Core, registry: SessionRegistry) -> None:
     core.reactor.call_soon(lambda: core.reactor.call_every(_SWEEP_SECONDS, core.pool.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_SESSION_SWEEP_SECONDS, registry.sweep))
     core.reactor.call_soon(lambda: core.reactor.call_every(_REAP_SECONDS, core.audience.clean_up))
+    core.reactor.call_soon(lambda: core.reactor.call_every(STEP_SECONDS, history.step))
 
 
 def _lock(state_dir: Path) -> int:
@@ -326,8 +328,3 @@ def _lock(state_dir: Path) -> int:
         text = "another supervisor uses this state directory; stop it, or set METAMCP_STATE_DIR to another one"
         raise ConfigInvalid([(str(path), text)]) from None
     return descriptor
-
-
-def _wall(monotonic: float) -> float:
-    """Unix seconds of a moment on the reactor's clock."""
-    return round(time.time() - (time.monotonic() - monotonic), 3)

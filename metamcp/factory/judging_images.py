@@ -14,7 +14,8 @@ from metamcp.config.images import Verdict, decide
 from metamcp.config.live import Live
 from metamcp.config.model import Allowlist, ImageRule, ServerSpec
 from metamcp.errors import CommandInvalid, EngineUnavailable, MetaMCPError
-from metamcp.gateway.interface import Reply
+from metamcp.factory.orders import done
+from metamcp.gateway.interface import Ask, Reply
 from metamcp.gateway.operators import Body, answer, find_out
 from metamcp.gateway.router import Operator
 from metamcp.runtime.command.effective import Resolver
@@ -97,7 +98,9 @@ def accepting(
 ) -> Operator:
     """The engine is asked on a worker; then the server is tried at once."""
 
-    def ask(reply: Reply, server: str) -> None:
+    def obey(reply: Reply, ask: Ask) -> None:
+        server = ask.argument
+
         def find() -> Body:
             try:
                 return accept(server)
@@ -113,7 +116,7 @@ def accepting(
 
         find_out(reactor, chores, find, over)
 
-    return ask
+    return obey
 
 
 def accept(resolver: Resolver, live: Live, engine: Engine, ledger: Ledger, server: str) -> Body:
@@ -128,4 +131,5 @@ def accept(resolver: Resolver, live: Live, engine: Engine, ledger: Ledger, serve
     before = ledger.record(reference)
     ledger.accept(reference, facts.id, time.time())
     _log.info("image-accepted", extra=logs.fields(server=server, image=reference, id=facts.id))
-    return (200, {"image": reference, "id": facts.id, "before": before.id if before else None})
+    text = f"{reference} is {facts.id} now (before: {before.id if before else 'nothing'})"
+    return done(text, image=reference, id=facts.id, before=before.id if before else None)

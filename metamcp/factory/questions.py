@@ -9,7 +9,7 @@ from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
 from metamcp.factory.diagnosing import Occasion, themes
-from metamcp.gateway.interface import Reply
+from metamcp.gateway.interface import Ask, Reply
 from metamcp.gateway.operators import Body, Question, answer
 from metamcp.gateway.router import Operator
 from metamcp.gateway.snapshot import Snapshot
@@ -30,20 +30,22 @@ def answers_of(
 ) -> dict[str, Operator]:
     """By subject. ``judge`` adds what is known of a server's image."""
 
-    def status(reply: Reply, _argument: str) -> None:
-        answer(reply, (200, snapshot.status()))
-
-    def ready(reply: Reply, _argument: str) -> None:
+    def ready(reply: Reply, _ask: Ask) -> None:
         found = snapshot.ready()
         answer(reply, (200 if found["ready"] else 503, found))
 
     return {
-        "status": status,
+        "status": document(snapshot.status),
         "ready": ready,
         "docker-check": Question(reactor, workers, lambda: _check(occasion)),
         "docker-test": Question(reactor, workers, lambda: _test(occasion)),
         "docker-info": Question(reactor, workers, lambda: _info(occasion, judge)),
     }
+
+
+def document(make: Callable[[], dict[str, Any]]) -> Operator:
+    """What is known without asking anybody."""
+    return lambda reply, _ask: answer(reply, (200, make()))
 
 
 def _check(occasion: Occasion) -> Body:

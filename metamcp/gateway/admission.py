@@ -11,7 +11,7 @@ from metamcp.access.policy import Policy, Trust
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
 from metamcp.config.live import Live
-from metamcp.gateway.interface import Reply
+from metamcp.gateway.interface import Ask, Reply
 from metamcp.gateway.issuers import Fetch, Issuers
 from metamcp.gateway.operators import answer
 
@@ -25,15 +25,15 @@ class Admission:
         self._watching: set[Reply] = set()
         self._told = b""
 
-    def watch(self, reply: Reply, _argument: str = "") -> None:
+    def watch(self, reply: Reply, _ask: Ask | None = None) -> None:
         """For ``Ask("access")``: an EVENT now and with each change, until it is closed."""
         self._watching.add(reply)
         reply.on_closed = lambda: self._watching.discard(reply)
         reply.event(self._document())
 
-    def renew(self, reply: Reply, source: str) -> None:
+    def renew(self, reply: Reply, ask: Ask) -> None:
         """For ``Ask("issuer-keys")``: answered when whoever watches has been told what there is."""
-        self._issuers.renew(source, lambda: answer(reply, (200, {})))
+        self._issuers.renew(ask.argument, lambda: answer(reply, (200, {})))
 
     def follow(self) -> None:
         """The configuration in force is another one, or the first one."""

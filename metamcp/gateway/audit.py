@@ -2,12 +2,14 @@
 
 A ``Record`` is made with the turn of a request and ended with it; the first end counts. Nothing of a request but its
 method, and the server and the name that the gateway found for it, is ever written: what a client sends is its own.
+Whoever watches calls while they happen is a ``Journal``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Protocol
 
 from metamcp.errors import (
     AtCapacity,
@@ -29,7 +31,7 @@ _REFUSALS = (AtCapacity, RefusedByPolicy, CommandInvalid, ShuttingDown)
 """Of the gateway's own errors those that no client is to blame for, and yet nobody was asked."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}(?=:)", re.IGNORECASE)
-_LONGEST = 64  # of the name of an endpoint, which need not exist
+_LONGEST = 64  # of the name of an endpoint or a server, which need not exist
 _NAMED = frozenset({"tools/call", "prompts/get"})
 _METHOD = re.compile(r"[a-zA-Z/_$.-]{1,64}")
 
@@ -38,37 +40,66 @@ Write = Callable[[Entry], None]
 """Takes one line for the log."""
 
 
+class Journal(Protocol):
+    """Hears of every request that is audited: of each ``begun`` exactly one ``ended``."""
+
+    def begun(self, record: Record) -> None: ...
+
+    def ended(self, record: Record, entry: Entry) -> None:
+        """Also of one that has not ``begun``, for it was refused before that."""
+
+
+class NoJournal:
+    def begun(self, record: Record) -> None: ...
+
+    def ended(self, record: Record, entry: Entry) -> None: ...
+
+
 class Record:
-    """One request. Owned by the reactor's thread."""
+    """One request. Owned by the reactor's thread. ``session``: as it may be shown; ``since``: monotonic seconds."""
 
-    __slots__ = ("_client", "_ended", "_method", "_session", "_since", "_write", "clock", "route")
+    __slots__ = ("_client", "_ended", "_journal", "_write", "clock", "method", "route", "session", "since")
 
-    def __init__(self, write: Write, clock: Callable[[], float], client: Client, method: str, session: str) -> None:
+    def __init__(
+        self, write: Write, clock: Callable[[], float], client: Client, method: str, session: str, journal: Journal
+    ) -> None:
         self._write = write
+        self._journal = journal
         self._client = client
-        self._method = method
-        self._session = session
-        self._since = clock()
         self._ended = False
+        self.method = method
+        self.session = session
+        self.since = clock()
         self.clock = clock
         self.route: Route | None = None  # once it is known
 
+    def begin(self) -> None:
+        """Its request was taken, and will end."""
+        if self.method not in _UNRECORDED:
+            self._journal.begun(self)
+
     def end(self, error: bytes | MetaMCPError | None = None) -> None:
         """``error``: the server's own as raw JSON, or the gateway's; None for a result."""
-        if self._ended or self._method in _UNRECORDED:
+        if self._ended or self.method in _UNRECORDED:
             return
         self._ended = True
-        entry = _entry("request", self._client, self._session)
-        entry.method = _known(self._method)
-        entry.seconds = round(self.clock() - self._since, 4)
-        if self.route is not None:
-            self._tell_target(entry, self.route)
+        entry = self.entry()
+        entry.seconds = round(self.clock() - self.since, 4)
         _tell_outcome(entry, error)
         self._write(entry)
+        self._journal.ended(self, entry)
+
+    def entry(self) -> Entry:
+        """What is known so far."""
+        entry = _entry("request", self._client, self.session)
+        entry.method = _known(self.method)
+        if self.route is not None:
+            self._tell_target(entry, self.route)
+        return entry
 
     def _tell_target(self, entry: Entry, route: Route) -> None:
         entry.server = route.server
-        if self._method in _NAMED:
+        if self.method in _NAMED:
             entry.tool = route.name
         elif found := _SCHEME.match(route.name):
             entry.scheme = found[0].lower()
@@ -77,13 +108,14 @@ class Record:
 class Audit:
     """Owned by the reactor's thread."""
 
-    def __init__(self, write: Write, clock: Callable[[], float]) -> None:
+    def __init__(self, write: Write, clock: Callable[[], float], journal: Journal | None = None) -> None:
         self._write = write
         self._clock = clock
+        self._journal: Journal = journal or NoJournal()
 
     def begin(self, client: Client, method: str, session: str = "") -> Record:
         """``session``: as it may be shown."""
-        return Record(self._write, self._clock, client, method, session or client.session[:8])
+        return Record(self._write, self._clock, client, method, session or client.session[:8], self._journal)
 
     def refused(self, request: Request, error: MetaMCPError) -> None:
         """``request`` never became a turn, or the turns of its messages."""
@@ -103,9 +135,10 @@ class Audit:
         entry.omitted = refusal.omitted or None
         self._write(entry)
 
-    def ordered(self, what: str, about: str = "") -> None:
-        """An operator's action."""
-        self._write(Entry(event="operator", action=what, about=about))
+    def ordered(self, what: str, about: str = "", principal: str = "", address: str = "") -> None:
+        """An operator's action, noted before it is done."""
+        about = about[:_LONGEST]
+        self._write(Entry(event="operator", action=what, about=about, principal=principal, address=address))
 
 
 def start_refused(write: Write, server: str, error: MetaMCPError) -> None:

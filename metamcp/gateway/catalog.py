@@ -108,6 +108,13 @@ class Catalog:
         """When ``entry`` was read: Unix seconds."""
         return found.listed if (found := self._servers.get(server)) else None
 
+    def next_try(self, server: str) -> float | None:
+        """When one that could not be asked is asked again (monotonic)."""
+        found = self._servers.get(server)
+        if found is None or found.problem is None or found.next is None:
+            return None
+        return found.next.due
+
     def when_settled(self, servers: Iterable[str], timeout: float, callback: Callable[[], None]) -> None:
         """Call back once: when each of ``servers`` is served from memory or was asked, or after ``timeout`` seconds.
         Those that are still to be asked come before all others now."""
@@ -187,6 +194,13 @@ class Catalog:
             self._ask(server)  # nothing has to be started
         else:
             self._order.add(name)
+
+    def renew(self, name: str) -> None:
+        """By hand: all that ``name`` has is asked anew, of an instance that is started for it."""
+        server = self._servers[name]
+        server.outdated, server.renewed = True, self._reactor.clock()
+        server.failures = server.vain = 0
+        self.refresh(name)
 
     def retry(self) -> None:
         """Perhaps it was not for the servers' own fault that some could not be asked: those are asked at once."""

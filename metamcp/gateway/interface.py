@@ -71,19 +71,38 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 Subject = Literal[
     "status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset", "accept-image",
-    "access", "issuer-keys",
+    "access", "issuer-keys", "events", "stderr", "restart", "stop", "wake", "calls", "history", "endpoints", "catalog",
 ]  # fmt: skip
+
+ORDERS: frozenset[Subject] = frozenset({"reload", "reset", "accept-image", "restart", "stop", "wake"})
+"""They change something; each is noted in the audit log."""
+
+
+class Lines(msgspec.Struct, frozen=True, array_like=True):
+    """Which lines of a server's standard error: those behind number ``after``, else the last ``tail`` of those that are
+    kept; and, unless not to ``follow``, each that comes."""
+
+    after: int = 0
+    tail: int = 1000
+    follow: bool = True
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """A question or an order of an operator; the answer is JSON. ``argument``: what it is about, where that is needed.
+    """A question or an order of an operator; the answer is JSON. ``argument``: what it is about, where that is needed:
+    a server, an endpoint (``catalog``), an issuer's source.
     The web tier asks what has a route of its own, and for itself: ``access`` is what the endpoints ask of those who
     enter (``access/policy.py``), an EVENT at once and with each change, until it is closed; ``issuer-keys`` has the
-    keys of a source asked for anew, and is answered when ``access`` has told them. ``reload``, ``reset`` and
-    ``accept-image`` are for the command line."""
+    keys of a source asked for anew, and is answered when ``access`` has told them.
+    ``events`` and ``stderr`` are OPENED, unless they are answered with why not, and go on until they are closed:
+    ``events`` with EVENTs of a name (``status``, ``calls``), a space and a document, each at once and with each
+    change; ``stderr`` with one for each of ``lines``, which has its number.
+    ``principal`` and ``address``: who orders, for the audit log."""
 
     subject: Subject
     argument: str = ""
+    principal: str = ""
+    address: str = ""
+    lines: Lines = Lines()
 
 
 class Stateless(msgspec.Struct, frozen=True, array_like=True, tag=6):

@@ -7,8 +7,9 @@ from typing import Any
 
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
+from metamcp.config.live import Live
 from metamcp.errors import EngineUnavailable
-from metamcp.gateway.interface import Reply
+from metamcp.gateway.interface import Ask, Reply
 from metamcp.protocol import jsonrpc
 
 Body = tuple[int, dict[str, Any]]
@@ -24,7 +25,7 @@ class Question:
         self._find = find
         self._waiting: list[Reply] = []
 
-    def __call__(self, reply: Reply, _argument: str = "") -> None:
+    def __call__(self, reply: Reply, _ask: Ask | None = None) -> None:
         self._waiting.append(reply)
         if len(self._waiting) == 1:
             find_out(self._reactor, self._workers, self._find, self._answer)
@@ -55,3 +56,8 @@ def find_out(reactor: Reactor, workers: Workers, find: Callable[[], Body], done:
 def answer(reply: Reply, body: Body) -> None:
     status, document = body
     reply.answer(jsonrpc.encode(document), status=status)
+
+
+def unknown_server(live: Live, server: str) -> Body:
+    known = ", ".join(sorted(live.config.servers)) or "none"
+    return (404, {"error": f"there is no server {server!r}; configured: {known}"})

@@ -12,6 +12,7 @@ from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.router import Router
 from metamcp.runtime.image_ids import ImageIds
+from metamcp.runtime.stderr import StderrLog
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
 
@@ -28,6 +29,7 @@ class Reconfiguration:
     namespaces: Namespaces
     router: Router
     admission: Admission
+    stderr: StderrLog
 
     def apply(self, loaded: Loaded, plan: Plan, at: float) -> None:
         """``at``: Unix seconds. For the reactor's thread."""
@@ -42,5 +44,6 @@ class Reconfiguration:
         for name in (*plan.servers.changed, *plan.servers.added):
             self.images.put(loaded.config.servers[name])
             self.catalog.put(loaded.config.servers[name])
+        self.stderr.keep(loaded.config.servers)
         self.router.follow(before)
         self.admission.follow()

@@ -22,6 +22,7 @@ from metamcp.gateway.bridged import HeldCalls
 from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import (
+    ORDERS,
     Ask,
     Batch,
     Client,
@@ -64,14 +65,14 @@ _LIST_CHANGED = {
 }
 
 
-Operator = Callable[[Reply, str], None]
+Operator = Callable[[Reply, Ask], None]
 
 Handler = Callable[[SessionTurn, bytes], None]
 """(turn, raw params). May raise MetaMCPError, which becomes the turn's error."""
 
 
 class Router:
-    """``operators`` answers ``Ask``: subject -> function that gets Reply and argument. ``wall``: Unix seconds;
+    """``operators`` answers ``Ask``: subject -> function that gets Reply and Ask. ``wall``: Unix seconds;
     ``unique``: an unguessable name."""
 
     def __init__(
@@ -161,7 +162,9 @@ class Router:
 
     def _of_the_web_tier(self, request: Ask | Refusal, reply: Reply) -> None:
         if isinstance(request, Ask):
-            self._operators[request.subject](reply, request.argument)
+            if request.subject in ORDERS:
+                self._audit.ordered(request.subject, request.argument, request.principal, request.address)
+            self._operators[request.subject](reply, request)
         else:
             self._audit.told(request)
             reply.accepted()

@@ -1,4 +1,4 @@
-"""What the gateway says about itself: the sole source of ``/api/status`` and ``/ready``."""
+"""What the gateway says about itself: the sole source of ``/api/status``, ``/api/events`` and ``/ready``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.runtime.child import Child
 from metamcp.runtime.image_ids import ImageIds
+from metamcp.runtime.memory_use import Read
 from metamcp.runtime.screening.ledger import Record
 from metamcp.runtime.states import ServerState
 from metamcp.runtime.supervisor import Supervisor
 from metamcp.upstream.pool import ServerView, UpstreamPool
 
-_SHORT = 12
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Reads everybody, changes nobody. ``memory_of`` knows the bytes in use of a container, by its id;
-    ``wall`` turns monotonic seconds into Unix time."""
+    """Reads everybody, changes nobody. ``memory`` reads how much a child uses; ``wall`` turns monotonic seconds into
+    Unix time."""
 
     instance: str
     since: float  # Unix seconds
@@ -40,11 +39,12 @@ class Snapshot:
     images: ImageIds
     image_of: Callable[[ServerSpec], str | None]
     recorded: Callable[[str], Record | None]  # by a complete reference
-    memory_of: Callable[[str], int | None]
+    memory: Read
     wall: Callable[[float], float]
 
-    def status(self) -> dict[str, Any]:
-        """The document of ``/api/status`` (docs/operations.md)."""
+    def status(self, memory: Read | None = None) -> dict[str, Any]:
+        """The document of ``/api/status`` (docs/operations.md). ``memory``: where it need not be read now."""
+        memory = memory or self.memory
         return {
             "instance": self.instance,
             "version": __version__,
@@ -62,7 +62,7 @@ class Snapshot:
                 for session in self.registry.sessions
             ],
             "servers": [self._server(view) for view in self.pool.views()],
-            "children": [self._child(child) for child in self.supervisor.children],
+            "children": [self._child(child, memory) for child in self.supervisor.children],
             "namespaces": {
                 namespace.spec.name: {"missing": namespace.missing(), "problems": list(namespace.view.problems)}
                 for namespace in self.namespaces
@@ -83,10 +83,17 @@ class Snapshot:
         state, reason = _judged(view, problem)
         return {
             "name": view.name, "state": state, "since": self.wall(view.since), "reason": reason,
+            "advice": _advice(view, problem) if reason else None, "nextTryAt": self._next_try(view),
             "image": self.image_of(self.live.config.servers[view.name]), "digest": self.images.id(view.name),
             "drift": self._drift(view.name),
-            "listed": self.catalog.listed(view.name), "instances": view.instances, "lastExit": view.last_exit,
-        }
+            "listed": self.catalog.listed(view.name), "instances": view.instances, "command": view.command,
+            "lastExit": None if view.last_exit is None else {"at": self.wall(view.exited), **view.last_exit},
+        }  # fmt: skip
+
+    def _next_try(self, view: ServerView) -> float | None:
+        """When a server that cannot be had may be, by itself or by a call."""
+        due = [moment for moment in (view.next_try, self.catalog.next_try(view.name)) if moment is not None]
+        return self.wall(min(due)) if due else None
 
     def _drift(self, server: str) -> str | None:
         """The id of the image that the reference named first, where it names another one now."""
@@ -94,14 +101,13 @@ class Snapshot:
         record = self.recorded(reference) if reference else None
         return record.id if record is not None and now and record.id != now else None
 
-    def _child(self, child: Child) -> dict[str, Any]:
-        name = child.plan.container_name if child.plan else ""
+    def _child(self, child: Child, memory: Read) -> dict[str, Any]:
         return {
-            "pid": child.pid, "containerId": child.container_id or None, "containerName": name or None,
+            "pid": child.pid, "containerId": child.container_id or None,
+            "containerName": child.container_name or None,
             "server": child.server, "session": child.session[:8] or None, "state": child.state,
-            "since": self.wall(child.since),
-            "memoryBytes": self.memory_of(child.container_id) if name else _resident(child.pid),
-        }
+            "since": self.wall(child.since), "memoryBytes": memory(child),
+        }  # fmt: skip
 
 
 def _judged(view: ServerView, problem: MetaMCPError | None) -> tuple[ServerState, str]:
@@ -111,10 +117,10 @@ def _judged(view: ServerView, problem: MetaMCPError | None) -> tuple[ServerState
     return ServerState.BACKOFF if view.state is ServerState.IDLE else view.state, problem.told
 
 
-def _resident(pid: int | None) -> int | None:
-    """Resident bytes of a plain process (proc(5), statm)."""
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123  no path arithmetic here
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return None
+def _advice(view: ServerView, problem: MetaMCPError | None) -> str | None:
+    """What to try, where that is known."""
+    known = (problem.data.get("advice") or problem.data.get("hint")) if problem is not None else None
+    known = known or (view.last_exit or {}).get("advice")
+    if known is None and view.state is ServerState.FATAL:
+        known = f"mend what the reason says, then python -m metamcp reset {view.name}"
+    return str(known) if known else None

@@ -66,6 +66,7 @@ class SessionTurn:
         self.session.begin(self.id, self.cancelled)
         if self.way is not None:
             self.session.calls[self.way] = None
+        self.record.begin()
 
     def cancelled(self, params: JsonObject) -> None:
         if self.cancel is not None:
@@ -120,6 +121,7 @@ class StatelessTurn:
         self.record = record
         self.cancel: Callable[[JsonObject], None] | None = None
         reply.on_closed = self._hung_up
+        record.begin()
 
     def event(self, data: bytes) -> None:
         self.reply.event(data)

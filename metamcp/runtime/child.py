@@ -8,7 +8,6 @@ killed. A container that ignores both is ended by the engine (``Teardown``). Wha
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,13 +17,12 @@ from metamcp.errors import MetaMCPError
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.process.interface import Hears, NotStarted, Process
 from metamcp.runtime.states import OVER, ChildState, may_follow
+from metamcp.runtime.stderr import StderrRing
 from metamcp.telemetry import logs
 
 STDIN_LIMIT = 64 * 1024 * 1024
 """Bytes that may wait for a server that does not read its input, before the child is given up."""
 
-_STDERR_LINES, _STDERR_BYTES = 50, 16 * 1024
-_STDERR_LINE = 2000  # characters of one line that are kept
 _SHORT_ID = 12
 _KILLED = 128 + signal.SIGKILL
 _CLI_CHATTER = ("Run 'docker", "See 'docker", "Run 'podman", "See 'podman")
@@ -69,29 +67,6 @@ class Exit:
         return f"it was ended by {self.signal}"
 
 
-class StderrRing:
-    """The last lines of standard error, bounded in lines and bytes."""
-
-    def __init__(self) -> None:
-        self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
-        self._rest = b""
-
-    def feed(self, chunk: bytes) -> None:
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        self._rest = rest[-_STDERR_BYTES:]
-        for line in lines[-_STDERR_LINES:]:
-            self._lines.append(_shown(line))
-
-    def tail(self, count: int = 20) -> tuple[str, ...]:
-        lines = [*self._lines, _shown(self._rest)] if self._rest.strip() else list(self._lines)
-        return tuple(lines[-count:])
-
-
-def _shown(line: bytes) -> str:
-    """Masked before it is cut: half a secret is not known for one."""
-    return logs.redact(line[-_STDERR_BYTES:].decode("utf-8", "replace").rstrip())[-_STDERR_LINE:]
-
-
 class Child:
     """Owned by the reactor's thread. ``on_data(bytes)`` gets standard output in chunks; ``on_exit(Exit)`` is
     called exactly once, after the last chunk. ``explain(exit, tell)`` is asked what the death of a container was that
@@ -112,6 +87,7 @@ class Child:
         self.born = self.since
         self.begun = self.since  # when its start was allowed to begin
         self.plan: LaunchPlan | None = None
+        self.command: list[str] | None = None  # what was run, secrets masked; None until it is known
         self.pid: int | None = None
         self.container_id = ""  # "" while unknown
         self.exit: Exit | None = None
@@ -156,6 +132,7 @@ class Child:
     def not_started(self, refusal: NotStarted) -> None:
         """The engine did not start it, for a reason that the engine gives."""
         self.stderr.feed(f"{refusal.text}\n".encode() if refusal.text else b"")
+        self.stderr.end()
         self._look_into(Exit(refusal.code, None, self.stderr.tail(), self._reason))
 
     def fail(self, error: MetaMCPError) -> None:
@@ -223,7 +200,12 @@ class Child:
 
     @property
     def is_container(self) -> bool:
-        return self.plan is not None and bool(self.plan.container_name)
+        return bool(self.container_name)
+
+    @property
+    def container_name(self) -> str:
+        """"" for what is no container, and until its command is made."""
+        return self.plan.container_name if self.plan is not None else ""
 
     # --- its end ---------------------------------------------------------------------------------------
 
@@ -236,6 +218,7 @@ class Child:
             self._stdin.close()
         if self._process is not None:
             self._process.close()
+        self.stderr.end()
         self._look_into(_exit_of(status, self.is_container, self.stderr.tail(), self._reason))
 
     def _look_into(self, ended: Exit) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,10 @@ from metamcp.runtime.engine_client import EngineClient
 TIMED_OUT = "(timed out)"
 MOST_SECONDS = 1800.0
 """For one image."""
+
+
+Told = Callable[[int, int], None]
+"""(bytes that have come, of how many): of the layers that are known by then."""
 
 
 @contextmanager
@@ -42,8 +46,8 @@ class Pull:
         self._response = response
         self._socket: socket.socket = response.raw._fp.fp.raw._sock
 
-    def follow(self, seconds: float = MOST_SECONDS) -> str:
-        """To its end. What went wrong, or "". Raises what requests raises."""
+    def follow(self, seconds: float = MOST_SECONDS, told: Told = lambda _done, _all: None) -> str:
+        """To its end. What went wrong, or "". ``told`` hears how far it is. Raises what requests raises."""
         late = threading.Event()
 
         def over() -> None:
@@ -53,7 +57,7 @@ class Pull:
         limit = threading.Timer(seconds, over)
         limit.start()
         try:
-            problem = self._problem()
+            problem = self._problem(told)
         except (OSError, ValueError):  # what was cut ends in the middle
             if not late.is_set():
                 raise
@@ -62,11 +66,15 @@ class Pull:
             limit.join()
         return f"the image was not pulled within {seconds:g} s {TIMED_OUT}" if late.is_set() else problem
 
-    def _problem(self) -> str:
-        found = ""
+    def _problem(self, told: Told) -> str:
+        found, layers = "", dict[str, tuple[int, int]]()
         for line in self._response.iter_lines():
             said = json.loads(line) if line.strip() else {}
             found = found or str(said.get("error") or "")
+            detail = said.get("progressDetail") or {}
+            if said.get("status") == "Downloading" and detail.get("total"):
+                layers[str(said.get("id"))] = int(detail.get("current") or 0), int(detail["total"])
+                told(sum(done for done, _ in layers.values()), sum(size for _, size in layers.values()))
         return found
 
     def cut(self) -> None:

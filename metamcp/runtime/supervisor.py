@@ -10,7 +10,7 @@ from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, ServerUnavailable
 from metamcp.runtime.child import Child, Exit, Grace
-from metamcp.runtime.command.launch import LaunchPlan
+from metamcp.runtime.command.launch import LaunchPlan, masked
 from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.facts import ContainerFacts, EngineEvent
 from metamcp.runtime.inquest import Inquest
@@ -18,7 +18,9 @@ from metamcp.runtime.places import Caps, Place, Scope
 from metamcp.runtime.process.interface import ENGINE_REFUSED, REFUSED, NotStarted, Runtime, Start
 from metamcp.runtime.starts import Starts
 from metamcp.runtime.states import ChildState
+from metamcp.runtime.stderr import StderrLog
 from metamcp.runtime.teardown import Teardown
+from metamcp.telemetry import logs
 
 Launcher = Callable[[ServerSpec, str], LaunchPlan]
 """(server, session) -> what to run. Blocks; asked right before each start, so that a changed allowlist counts.
@@ -27,12 +29,14 @@ Raises MetaMCPError."""
 Elsewhere = Callable[[ServerSpec, str], Child]
 """(server, session) -> the child that speaks for a server that runs elsewhere; it begins by itself."""
 
+_SHORT = 8  # characters of a session's id that may be shown
 _VERIFY_SECONDS = 1.0  # for the last containers to be verified at the end
 _LATE_SECONDS = 2.0  # what was asked of the engine, and cut short, may be done so much later
 
 
 class Supervisor:
-    """Owned by the reactor's thread. At most ``most_starts`` are under way at once (``Starts``)."""
+    """Owned by the reactor's thread. At most ``most_starts`` are under way at once (``Starts``). ``stderr``: what the
+    children of each server say."""
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Supervisor:
         self._grace = grace
         self._elsewhere = elsewhere
         self._starts = Starts(reactor, most_starts, caps)
+        self.stderr = StderrLog()
         self._children: dict[int, Child] = {}
         self._containers: dict[str, Child] = {}  # by name, from before it is started
         self._empty: Callable[[], None] | None = None
@@ -111,6 +116,9 @@ class Supervisor:
         if spec.url:
             return self._elsewhere(spec, session)
         child = Child(self._reactor, spec.name, session, self._grace, self._remove)
+        child.stderr.on_lines = lambda lines, left_out: self.stderr.add(
+            child.server, child.container_name, child.session[:_SHORT], lines, left_out
+        )
         return child if self._starts.add(child, place, lambda: self._launch_soon(child, spec)) else None
 
     def _launch_soon(self, child: Child, spec: ServerSpec) -> None:
@@ -152,6 +160,7 @@ class Supervisor:
     def _planned(self, child: Child, plan: LaunchPlan, start: Start) -> None:
         """Before it is started: from now on nobody takes its container for a stray."""
         child.plan, child.give_up = plan, start.give_up
+        child.command = [logs.redact(word) for word in masked(plan.argv, plan.secret_values)]
         if child.state is ChildState.STOPPING:
             start.give_up()
         if child.is_container:
@@ -166,7 +175,7 @@ class Supervisor:
             self._teardown.verify(child.server, child.plan.container_name)
 
     def _bury(self, child: Child) -> None:
-        name = child.plan.container_name if child.plan else ""
+        name = child.container_name
         self._containers.pop(name, None)
         self._inquest.close(name)
         self._remove(child)

@@ -36,6 +36,11 @@ class Breaker:
             return self._unavailable(ServerState.FATAL, "next try", max(0.0, self.not_before - now))
         return None
 
+    def next_try(self, now: float) -> float | None:
+        """When a server that cannot be started now can be (monotonic); None: it can, or only an operator can help."""
+        waits = self._given_up or self.state(now) is ServerState.BACKOFF
+        return self.not_before if waits else None
+
     def due(self, now: float) -> bool:
         """A FATAL server is to be tried."""
         return self._given_up and not self.trying and now >= self.not_before

@@ -480,15 +480,22 @@ class UpstreamConnection:
         self._tell_ready(error)
         self.listener.on_gone(self)
 
-    def _advice(self, ended: Exit) -> list[str]:
-        """What its last words were, and what to do where it was the engine that refused (docker run, exit status)."""
+    def advice(self, ended: Exit) -> str:
+        """What to do where the engine refused it (docker run, exit status), or the way that it is confined may be what
+        stopped it; "" where that is not known."""
+        plan = self.child.plan
+        if plan is not None and plan.container_name and ended.code in ENGINE_REFUSED and ended.last_words:
+            return ended.hint or advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))
+        return ended.hint if self.started_well else self._relaxing(ended)
+
+    def _said(self, ended: Exit) -> list[str]:
+        """Its last words, and what to do."""
         if not ended.last_words:
             return []
-        plan = self.child.plan
-        if plan is None or not plan.container_name or ended.code not in ENGINE_REFUSED:
-            hint = self._relaxing(ended)
-            return [f"Its last words: {ended.last_words}", *([_sentence(hint)] if hint else [])]
-        return [ended.last_words, ended.hint or advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))]
+        plan, hint = self.child.plan, self.advice(ended)
+        if plan is not None and plan.container_name and ended.code in ENGINE_REFUSED:
+            return [ended.last_words, hint]
+        return [f"Its last words: {ended.last_words}", *([_sentence(hint)] if hint else [])]
 
     def _relaxing(self, ended: Exit) -> str:
         """Also of one that we ended, because it did not get ready in time."""
@@ -502,7 +509,7 @@ class UpstreamConnection:
             self.child.error.data.setdefault("server", name)
             return self.child.error
         if not self.started_well:
-            said = [f"it did not start: {ended.describe()}", *self._advice(ended)]
+            said = [f"it did not start: {ended.describe()}", *self._said(ended)]
             reason = " ".join(text if text.endswith((".", "?", "!")) else f"{text}." for text in said)
             unavailable = server_unavailable(name, "BACKOFF", reason)
             unavailable.data |= {"oomKilled": True} if ended.oom_killed else {}

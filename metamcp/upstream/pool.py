@@ -39,7 +39,8 @@ _log = logs.get("upstream.pool")
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """One server as the outside sees it."""
+    """One server as the outside sees it. Moments are monotonic seconds; ``next_try``: when it may be started, if not
+    now; ``exited``: of ``last_exit``."""
 
     name: str
     state: ServerState
@@ -47,6 +48,9 @@ class ServerView:
     reason: str
     instances: int
     last_exit: dict[str, object] | None
+    exited: float
+    next_try: float | None
+    command: list[str] | None
 
 
 class UpstreamPool:
@@ -108,7 +112,7 @@ class UpstreamPool:
             return connection
         self._refuse(server, key)
         if not is_own(key):
-            server.opening = opening
+            server.opening, server.resting = opening, False
         connection = self._spare_for(server, key, opening, listener, principal)
         if connection is None:
             connection = self._start(server, key, listener, principal)
@@ -183,6 +187,26 @@ class UpstreamPool:
                 server.withdraw(connection)
                 self._rest(server, connection, self._reactor.clock())
 
+    def stop(self, name: str, reason: str) -> int:
+        """By hand: end every instance now, also one with calls, and keep no spares until somebody needs the server. How
+        many there were."""
+        server = self._servers[name]
+        alive = [connection for connection in server.instances if connection.alive]
+        server.spares.drop(reason)
+        for connection in alive:
+            connection.close(reason)
+        server.resting = True
+        server.refresh(self._reactor.clock())
+        return len(alive)
+
+    def wake(self, name: str) -> None:
+        """By hand: it may have spares again."""
+        self._servers[name].resting = False
+
+    def refusal(self, name: str) -> MetaMCPError | None:
+        """Why the server ``name`` cannot be started now; None: it can."""
+        return self._servers[name].breaker.refusal(self._reactor.clock())
+
     def reset(self, name: str) -> None:
         """By hand: forget why the server was given up, or backs off."""
         server = self._servers[name]
@@ -216,12 +240,14 @@ class UpstreamPool:
         self._make_room()
 
     def views(self) -> list[ServerView]:
+        now = self._reactor.clock()
         return [
             ServerView(
-                name, server.state, server.since, server.breaker.reason, len(server.instances), server.last_exit
+                name, server.state, server.since, server.breaker.reason, len(server.instances), server.last_exit,
+                server.exited, server.breaker.next_try(now), server.shown_command(),
             )
             for name, server in self._servers.items()
-        ]
+        ]  # fmt: skip
 
     # --- inside: starting ------------------------------------------------------------------------------
 
@@ -273,7 +299,7 @@ class UpstreamPool:
         return connection
 
     def _refill(self, server: Roster, now: float) -> None:
-        if server.spec.url:
+        if server.spec.url or server.resting:
             return
         others = len(server.of_clients()) - len(server.spares)
         wanted = min(server.spec.warm if server.spec.enabled else 0, max(0, server.most - others))
@@ -354,11 +380,13 @@ class UpstreamPool:
             self._count_failure(server, connection)
         elif connection.started_well:
             server.breaker.lived()
-        server.last_exit = {
+        server.command = connection.child.command or server.command
+        server.note_exit(self._reactor.clock(), {
             "exitCode": ended.code, "signal": ended.signal, "oomKilled": ended.oom_killed,
             "reason": ended.describe(), "stderr": list(ended.stderr),
-            "advice": ended.hint or _hint(connection.child.error),
-        }  # fmt: skip
+            "advice": connection.advice(ended) or _hint(connection.child.error),
+            "wanted": connection.unneeded and connection.child.error is None,
+        })  # fmt: skip
         server.refresh(self._reactor.clock())
 
     def _count_failure(self, server: Roster, connection: UpstreamConnection) -> None:

@@ -33,7 +33,8 @@ _OWN = (CATALOG, PROBE, TRIAL)
 @dataclass(slots=True)
 class Roster:
     """``instances``: all that have not ended. ``leasable``: by key, those that take calls. ``opening``: how the last
-    instance for a client began."""
+    instance for a client began. ``exited``: when it was that ``last_exit`` tells of. ``command``: what one was started
+    with last, secrets masked. ``resting``: it was stopped by hand, so no spare is started before somebody needs it."""
 
     spec: ServerSpec
     spares: Spares
@@ -44,11 +45,23 @@ class Roster:
     leasable: dict[str, UpstreamConnection] = field(default_factory=dict)
     opening: Opening | None = None
     last_exit: dict[str, object] | None = None
+    exited: float = 0.0
+    command: list[str] | None = None
+    resting: bool = False
 
     @property
     def most(self) -> int:
         """Instances at once, spares among them; the gateway's own short-lived ones are not counted."""
         return self.spec.max_instances or MOST_INSTANCES
+
+    def note_exit(self, now: float, told: dict[str, object]) -> None:
+        """An instance has ended. That we ended one is no news in the place of an end that nobody wanted."""
+        if not told["wanted"] or self.last_exit is None or self.last_exit["wanted"]:
+            self.exited, self.last_exit = now, told
+
+    def shown_command(self) -> list[str] | None:
+        """Of an instance that there is, else of the last one."""
+        return next((it.child.command for it in self.instances if it.child.command is not None), self.command)
 
     def place(self, key: str, principal: str) -> Place:
         return Place(self.spec.name, self.most, principal, is_own(key))

@@ -7,7 +7,20 @@ from typing import cast
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from metamcp.web import auth, cors, docker_test, errors, ops, probe, rates, sse, streamable, well_known
+from metamcp.web import (
+    auth,
+    cors,
+    docker_test,
+    errors,
+    ops,
+    orders,
+    probe,
+    rates,
+    sse,
+    standing,
+    streamable,
+    well_known,
+)
 from metamcp.web.direct import Application, Direct
 from metamcp.web.present import incoming
 from metamcp.web.state import WebState
@@ -28,6 +41,6 @@ def create_app(state: WebState) -> Flask:
     cors.register(app)
     auth.register(app)
     rates.register(app)  # who is limited is known by now
-    for room in (streamable, sse, probe, docker_test, ops, well_known):
+    for room in (streamable, sse, probe, docker_test, ops, orders, standing, well_known):
         app.register_blueprint(room.blueprint)
     return app

@@ -66,7 +66,7 @@ def admit(incoming: Incoming) -> None:
     if incoming.endpoint is not None:
         incoming.principal = _enter(incoming, incoming.endpoint)
     elif _configured(incoming):
-        _require_key(incoming, ADMIN)
+        incoming.principal = _require_key(incoming, ADMIN).name
 
 
 def is_operator(incoming: Incoming) -> bool:

@@ -11,17 +11,25 @@ from metamcp.protocol.http_rules import JSON
 from metamcp.web.state import web_state
 
 
-def ask(subject: Subject, timeout: float) -> Outbound:
+def ask(subject: Subject, timeout: float, argument: str = "") -> Outbound:
     """The final item, or FAILED with 503 when nothing came within ``timeout`` seconds."""
-    exchange = web_state().gateway.exchange(Ask(subject))
+    return put(Ask(subject, argument), timeout)
+
+
+def put(question: Ask, timeout: float) -> Outbound:
+    """As ``ask``."""
+    exchange = web_state().gateway.exchange(question)
     try:
         found = exchange.next(timeout)
     finally:
         exchange.close()
-    if found is None or found.kind == Is.ENDED:
-        text = jsonrpc.encode({"error": {"message": f"the supervisor did not answer within {timeout:g} s"}})
-        return Outbound(Is.FAILED, text, 503)
-    return found
+    return silent(timeout) if found is None or found.kind == Is.ENDED else found
+
+
+def silent(timeout: float) -> Outbound:
+    """FAILED: nothing came."""
+    text = jsonrpc.encode({"error": {"message": f"the supervisor did not answer within {timeout:g} s"}})
+    return Outbound(Is.FAILED, text, 503)
 
 
 def document(found: Outbound) -> Response:

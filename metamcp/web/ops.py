@@ -1,4 +1,4 @@
-"""Liveness, readiness and the snapshot."""
+"""Liveness, readiness, the snapshot, and what else operators read."""
 
 from __future__ import annotations
 
@@ -39,3 +39,27 @@ def ready() -> Response:
 def status() -> Response:
     """The snapshot (docs/operations.md)."""
     return document(ask("status", _SECONDS))
+
+
+@blueprint.get("/api/calls")
+def calls() -> Response:
+    """Requests of clients that are being worked on, and the last ones that were."""
+    return document(ask("calls", _SECONDS))
+
+
+@blueprint.get("/api/history")
+def history() -> Response:
+    """The last hour."""
+    return document(ask("history", _SECONDS))
+
+
+@blueprint.get("/api/endpoints")
+def endpoints() -> Response:
+    return document(ask("endpoints", _SECONDS))
+
+
+@blueprint.get("/api/endpoints/<name>/catalog")
+def catalog(name: str) -> Response:
+    """What a client finds there. The variable is not called ``endpoint``: whoever enters here is an operator, and not a
+    client of that endpoint (``auth.admit``)."""
+    return document(ask("catalog", _SECONDS, name))

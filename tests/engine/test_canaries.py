@@ -23,7 +23,12 @@ MARK = f"canary{secrets.token_hex(4)}"
 """In every canary of this run, so that a part of one is found, too."""
 
 EXPLAINED = ("git", "plain", "privileged", "mounts", "image", "missing", "away")
-CLI = (("check-config",), ("doctor",), ("reload",), *(("explain", name) for name in EXPLAINED))
+SAID = ("git", "starts-not", "dies", "plain")
+CLI = (("check-config",), ("doctor",), ("reload",), ("status",), ("status", "--json"),
+       *(("explain", name) for name in EXPLAINED), *(("logs", name, "--tail", "1000") for name in SAID))  # fmt: skip
+OPERATORS = ("/health", "/ready", "/api/status", "/api/calls", "/api/history", "/api/endpoints",
+             "/api/endpoints/default/catalog", *(f"/api/servers/{name}/stderr?follow=false" for name in SAID),
+             "/docker-test/check", "/docker-test/test", "/docker-test/info")  # fmt: skip
 
 
 def canary(name: str) -> str:
@@ -147,7 +152,7 @@ class Outputs:
 
 
 def ask_operators(gateway: GatewayProcess, out: Outputs) -> None:
-    for path in ("/health", "/ready", "/api/status", "/docker-test/check", "/docker-test/test", "/docker-test/info"):
+    for path in OPERATORS:
         out.add(path, gateway.get(path, timeout=90).text)
 
 
@@ -244,7 +249,9 @@ def test_no_output_holds_a_secret_whatever_goes_wrong(engine: Engine, tmp_path: 
             out.add(f"state: {path.name}", path.read_bytes().decode("utf-8", "replace"))
     until = engine.docker("info", "--format", "{{.SystemTime}}").strip()
     out.add("docker events", engine.docker("events", "--since", since, "--until", until, "--format", "{{json .}}"))
-    assert "on a call" in log and "***" in log, "what the servers said was there to be searched"
+    said = dict(out.texts)["/api/servers/dies/stderr?follow=false"]
+    for text in (log, said):
+        assert "on a call" in text and "***" in text, "what the servers said was there to be searched"
     assert session not in log and streamed not in log, "a session's id is as good as its key"
     assert not out.leaks, "\n".join(out.leaks)
 

@@ -26,7 +26,7 @@ def test_docstring_names_every_mode(start: Start) -> None:
     client = start("no-such-mode")
     assert client.wait() == 1
     modes = client.stderr().partition("there are: ")[2].strip().split(", ")
-    assert len(modes) == 24
+    assert len(modes) == 25
     heading = SERVER.read_text().partition("Tools:")[0]
     assert [mode for mode in modes if not re.search(rf"\b{mode}\b", heading)] == []
 

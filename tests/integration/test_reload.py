@@ -217,7 +217,7 @@ def test_reload_by_hand_says_what_changed_or_every_mistake(tmp_path: Path) -> No
         write_config(tmp_path, {"git": process_server("good", idleSeconds=200), "time": GOOD})
         changed = by_hand(gateway, "reload")
         if changed.stdout != nothing.stdout:  # unless the files were seen to have changed before
-            assert changed.stdout == b"servers added: time\nservers changed: git\n"
+            assert changed.stdout == b"servers added: time\nservers changed: git\nnamespaces changed: default\n"
         assert changed.returncode == 0
         (tmp_path / "config" / "servers.json").write_text(BAD)
         wrong = by_hand(gateway, "reload")
@@ -241,10 +241,14 @@ def test_server_that_was_mended_is_back_at_once_by_hand(tmp_path: Path) -> None:
         assert unknown.returncode == 1 and b"there is no server 'nobody'; configured: broken, git" in unknown.stderr
 
 
-def test_reload_is_not_for_web_clients(tmp_path: Path) -> None:
+def test_reload_is_an_order_of_operators_alone(tmp_path: Path) -> None:
     with running_gateway(tmp_path, {"git": GOOD}) as gateway:
-        for path in ("/reload", "/api/reload", "/docker-test/reload"):
+        for path in ("/reload", "/docker-test/reload", "/metamcp/default/reload"):
             assert gateway.http.post(gateway.url + path, timeout=10).status_code == 404
+        assert gateway.get("/api/reload").status_code == 405, "what is only looked at changes nothing"
+        foreign = {"Origin": "https://evil.example"}
+        assert gateway.http.post(f"{gateway.url}/api/reload", headers=foreign, timeout=10).status_code == 403
+        assert "configuration-reloaded" not in gateway.log
 
 
 def test_calls_of_many_sessions_lose_nothing_while_the_configuration_changes(tmp_path: Path) -> None:

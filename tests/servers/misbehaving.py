@@ -10,6 +10,7 @@ huge-line BYTES [METHOD]      endless-line [METHOD]         chunked
 stderr-flood [BYTES]          slow-reader [SECONDS]         pages
 looping-pages                 wrong-id                      duplicate-answer
 raw-echo [BYTES]              starved-helper MIB            tells-all at-start|on-call
+talks [LINES]
 
 Tools: echo, whoami, sleep, crash, big, env, record, tally, progress. ``record`` and ``tally`` count executions; with
 MISBEHAVING_RECORDS=FILE in the environment the counts are kept in that file and outlive the process. A cancelled
@@ -327,6 +328,18 @@ class TellsAll(Good):
         os._exit(3)
 
 
+class Talks(Good):
+    """With each call LINES lines to standard error, numbered over its life."""
+
+    said = 0
+
+    def call(self, request_id: Any, params: Json) -> Json:
+        for _ in range(int(self.option(0, "1"))):
+            self.said += 1
+            log(f"line {self.said}")
+        return super().call(request_id, params)
+
+
 class SlowReader(Good):
     """After the initialize answer it reads nothing for some seconds: the pipe to it fills."""
 
@@ -493,6 +506,7 @@ MODES: dict[str, type[Good]] = {
     "chunked": Chunked,
     "raw-echo": RawEcho,
     "stderr-flood": StderrFlood,
+    "talks": Talks,
     "bad-json": BadJson,
     "early-list-changed": EarlyListChanged,
     "pages": Pages,

@@ -35,8 +35,8 @@ ROOMS: dict[str, set[str]] = {
     "web": {"access", "gateway.interface", "protocol", "telemetry", "errors", "config"},
 }
 TOP = {
-    "factory", "supervision", "keeper", "asking", "doctor_command", "import_command", "key_commands", "separation",
-    "__main__",
+    "factory", "supervision", "keeper", "asking", "call_command", "display", "doctor_command", "explain_command",
+    "import_command", "key_commands", "pull_command", "separation", "status_command", "__main__",
 }  # fmt: skip  where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
@@ -48,13 +48,17 @@ FOREIGN: dict[str, set[str]] = {
     "docker": {"runtime.engine", "runtime.engine_client", "runtime.pulling"},
     "jwt": {"access.tokens"},
     "cryptography": {"access.tokens"},
-    "requests": {"access.fetch", "upstream.remote.exchange", "upstream.remote.wire"},
+    "requests": {"access.fetch", "call_command", "upstream.remote.exchange", "upstream.remote.wire"},
     "urllib3": {"access.fetch", "upstream.remote.wire"},
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
     "gunicorn": {"web.access_log", "web.http_server", "web.worker"},
     "gevent": {"web.http_server", "web.parking", "web.worker"},
-    "click": {"__main__", "asking", "doctor_command", "import_command", "key_commands"},
+    "click": {
+        "__main__", "asking", "call_command", "display", "doctor_command", "explain_command", "import_command",
+        "key_commands", "pull_command", "status_command",
+    },
+    "rich": {"display"},
 }
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from fake_core import Core, Transport, WireClient
 from fake_upstream import ScriptedServer, tool
+from wiring import Gateway, Got
 
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, CommandInvalid, RefusedByPolicy, ServerDied
 from metamcp.gateway.audit import Audit, start_refused
 from metamcp.gateway.interface import Ask, Batch, Client, Delete, OpenSse, Post, Refusal, Stateless
+from metamcp.gateway.router import Operator
 from metamcp.protocol import jsonrpc
 
 SECRET = "hunter2-swordfish"
@@ -194,4 +196,14 @@ def test_starts_and_orders_are_noted() -> None:
     assert written == [
         {"event": "operator", "action": "reset", "about": "git"},
         {"event": "start", "server": "git", "decision": "refused", "rule": "mounts"},
+    ]
+
+
+def test_orders_are_noted_with_who_gave_them_and_questions_are_not() -> None:
+    operators: dict[str, Operator] = dict.fromkeys(("stop", "status"), lambda reply, _ask: reply.answer(b"{}"))
+    gateway = Gateway({}, None, {}, operators)
+    for ask in (Ask("status"), Ask("stop", "x" * 1000, "alice", "10.0.0.1")):
+        gateway.router.open(ask, Got().reply)
+    assert gateway.audited == [
+        {"event": "operator", "action": "stop", "about": "x" * 64, "principal": "alice", "address": "10.0.0.1"}
     ]

@@ -85,6 +85,43 @@ def test_an_image_that_is_not_there_has_no_digest(house: House) -> None:
     assert house.server["digest"] is None and house.server["image"] == "s:1"
 
 
+def test_a_server_that_died_shows_when_what_it_said_and_what_was_started(house: House) -> None:
+    house.reactor.advance(100)
+    house.supervisor.script = None
+    house.catalog.refresh("s")
+    child = house.supervisor.started[-1]
+    child.command = ["docker", "run", "s:1"]
+    assert house.server["command"] == ["docker", "run", "s:1"]
+    child.die(137, "SIGKILL", ("boom",), oom_killed=True)
+    ended = house.server["lastExit"]
+    assert (ended["exitCode"], ended["signal"], ended["stderr"], ended["oomKilled"]) == (137, "SIGKILL", ["boom"], True)
+    assert ended["at"] == house.reactor.now
+    assert house.server["command"] == ["docker", "run", "s:1"], "also when it is over"
+
+
+def test_a_server_that_backs_off_says_when_it_is_tried_again(house: House) -> None:
+    assert house.server["nextTryAt"] is None
+    house.reading_fails()
+    assert house.server["nextTryAt"] > house.reactor.now
+    house.reactor.advance(house.server["nextTryAt"] - house.reactor.now)
+    assert len(house.supervisor.children) == 1, "and then it is"
+
+
+def test_what_the_gateway_knows_to_try_is_said_while_something_is_wrong() -> None:
+    house = House()
+    house.begin()
+    assert house.server["advice"] is None
+    house.supervisor.started[0].fail(RefusedByPolicy("the image is not allowed", server="s", advice="allow it"))
+    assert house.server["advice"] == "allow it"
+
+
+def test_a_document_in_which_nothing_changed_is_the_same(house: House) -> None:
+    snapshot = house.snapshot()
+    before = snapshot.status(lambda _child: 1)
+    house.reactor.advance(0.5)
+    assert snapshot.status(lambda _child: 1) == before
+
+
 # --- instances ---------------------------------------------------------------------------------------------
 
 
@@ -92,7 +129,7 @@ def instance(container_id: str, container_name: str) -> dict[str, Any]:
     house = House()
     child = house.supervisor.start(SPEC, "session-of-a-client", Place("s", 1))
     child.container_id, child.pid = container_id, os.getpid()
-    child.plan = LaunchPlan((), {}, "s:1", container_name, {}, ())
+    child.plan, child.is_container = LaunchPlan((), {}, "s:1", container_name, {}, ()), bool(container_name)
     found: list[dict[str, Any]] = house.snapshot(memory_of={"f00d": 4096}.get).status()["children"]
     (child,) = found
     return child

@@ -18,7 +18,7 @@ import pytest
 from metamcp.concurrency.reactor import Reactor
 from metamcp.errors import ServerUnavailable
 from metamcp.runtime import child as child_module
-from metamcp.runtime.child import Child, Exit, Grace, StderrRing
+from metamcp.runtime.child import Child, Exit, Grace
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.process.os_process import OsProcess
 from metamcp.runtime.states import ChildState
@@ -293,40 +293,7 @@ def test_the_end_of_a_container_that_was_stopped_needs_no_explanation(watch: Wat
 # --- standard error ----------------------------------------------------------------------------------------
 
 
-def test_stderr_ring_keeps_the_last_lines_only() -> None:
-    ring = StderrRing()
-    for number in range(1000):
-        ring.feed(b"line %d\n" % number)
-    assert ring.tail(3) == ("line 997", "line 998", "line 999")
-    assert len(ring.tail(10_000)) == 50
-
-
-def test_stderr_ring_is_bounded_for_lines_without_an_end() -> None:
-    ring = StderrRing()
-    for _ in range(100):
-        ring.feed(b"x" * 65536)
-    assert sum(map(len, ring.tail(100))) <= 16 * 1024
-    ring.feed(b"\n" + b"y" * 10)
-    assert ring.tail(1) == ("y" * 10,)
-
-
-def test_stderr_ring_shows_lines_cut_by_chunks_whole_and_foreign_bytes_replaced() -> None:
-    ring = StderrRing()
-    for chunk in (b"one t", b"wo\nthr", b"ee\n\xff\n"):
-        ring.feed(chunk)
-    assert ring.tail() == ("one two", "three", "\ufffd")
-
-
 def test_a_flood_on_stderr_does_not_block_the_server(watch: Watch) -> None:
     watched = watch()
     watched.start_server("stderr-flood", "3000000")
     assert 0 < sum(map(len, watched.child.stderr.tail(1000))) < 200_000
-
-
-def test_line_is_masked_before_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the half that is left would be shown."""
-    monkeypatch.setattr(child_module.logs, "redact", child_module.logs.Redactor())
-    child_module.logs.redact.add(["canary-in-two-halves"])
-    ring = StderrRing()
-    ring.feed(b"canary-in-two-halves" + b"x" * 1990 + b"\ncanary-in-two-halves" + b"y" * 1990)
-    assert not [line for line in ring.tail() if "halves" in line]

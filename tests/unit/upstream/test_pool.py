@@ -609,5 +609,24 @@ def test_the_last_exit_is_shown_with_its_reason_and_last_words(house: House) -> 
     house.fail_to_start()
     assert house.view().last_exit == {
         "exitCode": 1, "signal": None, "oomKilled": False, "advice": None,
-        "reason": "it exited with code 1", "stderr": ["no key"],
+        "reason": "it exited with code 1", "stderr": ["no key"], "wanted": False,
     }
+
+
+def test_an_end_that_we_wanted_does_not_hide_one_that_nobody_wanted(house: House) -> None:
+    def last() -> tuple[object, object]:
+        found = house.view().last_exit
+        assert found is not None
+        return found["exitCode"], found["wanted"]
+
+    house.ready("s1")
+    house.pool.release("s1", "its session ended")
+    house.child.die(0)
+    assert last() == (0, True)
+    house.ready("s1")
+    house.child.die(137)
+    assert last() == (137, False)
+    house.ready("s1")
+    house.pool.release("s1", "its session ended")
+    house.child.die(0)
+    assert last() == (137, False)
