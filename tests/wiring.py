@@ -29,6 +29,7 @@ from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.command.effective import image_of
 from metamcp.runtime.image_ids import ImageIds
 from metamcp.telemetry.audit_log import Entry
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
 
@@ -117,7 +118,8 @@ class Upstream:
         reactor: Any = self.reactor
         supervisor: Any = self.supervisor
         workers: Any = AtOnce()
-        self.pool = UpstreamPool(reactor, servers, supervisor, lambda: 0.5)
+        self.tally = Tally()
+        self.pool = UpstreamPool(reactor, servers, supervisor, lambda: 0.5, self.tally)
         self.images = ImageIds(
             reactor, workers, image_of, self._image, servers.values(),
             lambda server: self.catalog.meet(server), lambda server: self.catalog.image_changed(server),

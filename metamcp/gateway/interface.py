@@ -71,7 +71,7 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 Subject = Literal[
     "status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset", "accept-image",
-    "access", "issuer-keys",
+    "access", "issuer-keys", "metrics", "link",
 ]  # fmt: skip
 
 
@@ -79,8 +79,8 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """A question or an order of an operator; the answer is JSON. ``argument``: what it is about, where that is needed.
     The web tier asks what has a route of its own, and for itself: ``access`` is what the endpoints ask of those who
     enter (``access/policy.py``), an EVENT at once and with each change, until it is closed; ``issuer-keys`` has the
-    keys of a source asked for anew, and is answered when ``access`` has told them. ``reload``, ``reset`` and
-    ``accept-image`` are for the command line."""
+    keys of a source asked for anew, and is answered when ``access`` has told them; ``link`` is answered at once, for
+    who wants to know how long that takes. ``reload``, ``reset`` and ``accept-image`` are for the command line."""
 
     subject: Subject
     argument: str = ""
