@@ -13,7 +13,7 @@ from metamcp.telemetry.tally import Tally
 
 def counting_audit(audit_log: AuditLog, reactor: Reactor, live: Live, tally: Tally) -> Audit:
     """Each request that has its line is counted."""
-    return Audit(counted(tally, lambda name: name in live.config.endpoints, audit_log.write), reactor.clock)
+    return Audit(counted(tally, live, audit_log.write), reactor.clock)
 
 
 def counting_refusals(audit_log: AuditLog, reactor: Reactor, tally: Tally) -> Write:

@@ -9,6 +9,7 @@ from typing import Any
 
 from metamcp.concurrency.reactor import Reactor
 from metamcp.concurrency.tasks import Workers
+from metamcp.config.live import Live
 from metamcp.gateway.audit import Write
 from metamcp.gateway.gauges import Gauges
 from metamcp.gateway.interface import Reply
@@ -72,16 +73,17 @@ def _readings(containers: list[_Container], read: Reading) -> list[tuple[Labels,
     return [(labels, float(value)) for labels, value in found if value is not None]
 
 
-def counted(tally: Tally, is_endpoint: Callable[[str], bool], write: Write) -> Write:
+def counted(tally: Tally, live: Live, write: Write) -> Write:
     """``write``, for the lines of clients' requests, each of which is counted: the audit log knows best what became of
     them. On the reactor's thread."""
 
     def count(entry: Entry) -> None:
         if entry.event == "request":
-            endpoint = entry.endpoint if is_endpoint(entry.endpoint) else OTHER
-            outcome = "refused" if entry.rule else entry.result
-            where = (endpoint, entry.server, kind_of(entry.method))
-            tally.called(where, outcome, entry.rule, entry.seconds or 0.0)
+            rule, endpoint = entry.rule, entry.endpoint
+            if endpoint not in live.config.endpoints:
+                endpoint = OTHER
+            outcome = "refused" if rule else entry.result
+            tally.called(endpoint, entry.server, kind_of(entry.method), outcome, rule, entry.seconds or 0.0)
         write(entry)
 
     return count

@@ -31,20 +31,33 @@ class Counter:
 class Histogram:
     """Owned by one thread."""
 
-    __slots__ = ("_bounds", "_series", "_size", "family")
+    __slots__ = ("_series", "family")
 
     def __init__(self, family: Family) -> None:
         self.family = family
-        self._bounds = family.buckets
-        self._size = len(family.buckets) + 2
-        self._series: dict[Labels, list[float]] = {}
+        self._series: dict[Labels, Spread] = {}
+
+    def series(self, labels: Labels) -> Spread:
+        """For who observes so often that it keeps it."""
+        return self._series.get(labels) or self._series.setdefault(labels, Spread(self.family.buckets))
 
     def observe(self, labels: Labels, value: float) -> None:
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = [0] * self._size
-        series[bisect_left(self._bounds, value)] += 1
-        series[-1] += value
+        self.series(labels).observe(value)
 
     def samples(self) -> list[tuple[Labels, Value]]:
-        return [(labels, list(series)) for labels, series in self._series.items()]
+        return [(labels, [*series.counts, series.total]) for labels, series in self._series.items()]
+
+
+class Spread:
+    """One series of a histogram: how many values were in each bucket, and their sum."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value

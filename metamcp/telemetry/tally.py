@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from metamcp.telemetry import metrics
 from metamcp.telemetry.metrics import EXIT_REASONS, LISTEN, Labels, Samples, kind_of
-from metamcp.telemetry.series import Counter, Histogram
+from metamcp.telemetry.series import Counter, Histogram, Spread
 
 _UNASKED = frozenset(EXIT_REASONS) - {"stopped", "no-place"}
 
@@ -16,8 +16,9 @@ class Tally:
     """Owned by the reactor's thread. ``server`` and ``endpoint`` are names of the configuration, or empty."""
 
     def __init__(self) -> None:
-        self._calls = Counter(metrics.CALLS)
+        self._calls: dict[Labels, _Calls] = {}
         self._call_seconds = Histogram(metrics.CALL_SECONDS)
+        self._answers: dict[tuple[str, str], Spread] = {}  # by server and method
         self._upstream_seconds = Histogram(metrics.UPSTREAM_SECONDS)
         self._starts = Counter(metrics.STARTS)
         self._restarts = Counter(metrics.RESTARTS)
@@ -29,15 +30,23 @@ class Tally:
 
     # --- calls -----------------------------------------------------------------------------------------
 
-    def called(self, where: Labels, outcome: str, rule: str, seconds: float) -> None:
-        """A request of a client has ended. ``where``: endpoint, server, and kind."""
-        self._calls.add((*where, outcome, rule))
-        if not rule and where[2] != LISTEN:
-            self._call_seconds.observe(where, seconds)
+    def called(self, endpoint: str, server: str, kind: str, outcome: str, rule: str, seconds: float) -> None:
+        """A request of a client has ended."""
+        labels = (endpoint, server, kind, outcome, rule)
+        calls = self._calls.get(labels)
+        if calls is None:
+            timed = not rule and kind != LISTEN
+            calls = self._calls[labels] = _Calls(self._call_seconds.series(labels[:3]) if timed else None)
+        calls.count += 1
+        if calls.seconds is not None:
+            calls.seconds.observe(seconds)
 
     def answered(self, server: str, method: str, seconds: float) -> None:
-        """An instance has answered a request that was written to it so long ago."""
-        self._upstream_seconds.observe((server, kind_of(method)), seconds)
+        """An instance has answered a request that was written to it so long ago. ``method``: one of the gateway's."""
+        answers = self._answers.get((server, method))
+        if answers is None:
+            answers = self._answers[server, method] = self._upstream_seconds.series((server, kind_of(method)))
+        answers.observe(seconds)
 
     # --- instances -------------------------------------------------------------------------------------
 
@@ -75,7 +84,19 @@ class Tally:
                 self._exits.begin((server, reason))
         self._orphans.begin(())
         counted = (
-            self._calls, self._call_seconds, self._upstream_seconds, self._starts, self._restarts, self._start_seconds,
-            self._exits, self._refused, self._orphans,
+            self._call_seconds, self._upstream_seconds, self._starts, self._restarts, self._start_seconds, self._exits,
+            self._refused, self._orphans,
         )  # fmt: skip
-        return {series.family.name: series.samples() for series in counted}
+        found = {series.family.name: series.samples() for series in counted}
+        found[metrics.CALLS.name] = [(labels, float(calls.count)) for labels, calls in self._calls.items()]
+        return found
+
+
+class _Calls:
+    """What ends each call is one look into one dictionary. ``seconds``: None where they are not measured."""
+
+    __slots__ = ("count", "seconds")
+
+    def __init__(self, seconds: Spread | None) -> None:
+        self.count = 0
+        self.seconds = seconds

@@ -41,7 +41,7 @@ class Scene:
     def __init__(self, transport: Transport = "http") -> None:
         self.core = Core(SERVERS, ScriptedServer({"tools/list": [[tool("run")]]}))
         self.core.router._audit._write = counted(  # the wiring's own has nothing that counts
-            self.core.tally, lambda name: name in self.core.live.config.endpoints, self.core._audited
+            self.core.tally, self.core.live, self.core._audited
         )
         self.client = WireClient(self.core, transport)
         core: Any = self.core
@@ -160,7 +160,7 @@ def test_thousands_of_names_of_a_hostile_client_make_a_handful_of_series() -> No
 
 def test_what_is_counted_is_written_as_it_was() -> None:
     written: list[Entry] = []
-    audit = Audit(counted(Tally(), lambda _name: True, written.append), lambda: 0.0)
+    audit = Audit(counted(Tally(), Scene().core.live, written.append), lambda: 0.0)
     audit.ordered("reset", "git")
     audit.begin(Client("dev", "me", "http"), "tools/call").end()
     assert [entry.event for entry in written] == ["operator", "request"]

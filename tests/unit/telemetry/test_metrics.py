@@ -77,9 +77,9 @@ def test_a_restart_is_the_first_start_after_an_end_that_nobody_wanted(reason: st
 
 def test_refused_calls_and_those_that_listen_have_no_duration() -> None:
     tally = Tally()
-    tally.called(("dev", "git", "tool"), "result", "", 0.3)
-    tally.called(("dev", "git", "tool"), "refused", "rate", 0.0)
-    tally.called(("dev", "git", "listen"), "cancelled", "", 3600.0)
+    tally.called("dev", "git", "tool", "result", "", 0.3)
+    tally.called("dev", "git", "tool", "refused", "rate", 0.0)
+    tally.called("dev", "git", "listen", "cancelled", "", 3600.0)
     (duration,) = tally.samples([])[metrics.CALL_SECONDS.name]
     assert duration[0] == ("dev", "git", "tool")
     assert sum(duration[1][:-1]) == 1 and duration[1][-1] == 0.3  # type: ignore[index]
