@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from fake_gateway import FakeGateway, application
-from promql import problems
+from promql import names, problems
 
 from metamcp import keeper, separation
 from metamcp.__main__ import main
@@ -207,9 +207,11 @@ def test_the_words_of_labels_are_documented() -> None:
 
 
 def test_every_query_of_the_document_uses_what_there_is() -> None:
-    queries = re.findall(r"(?m)^ {4}(\S.*(?:\n {6}.*)*)", DOCUMENTS["metrics.md"])
+    text = re.sub(r"(?s)```.*?```", "", DOCUMENTS["metrics.md"])
+    queries = re.findall(r"(?m)^ {4}(\S.*(?:\n {6}.*)*)", text)
     assert len(queries) > 20
     assert [problem for query in queries for problem in problems(query)] == []
+    assert all(names(query) for query in queries)
 
 
 # --- links -------------------------------------------------------------------------------------------------
