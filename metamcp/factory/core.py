@@ -228,7 +228,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         reactor, questions, tally,
         Gauges(
             snapshot.since, live, registry, router.listenings, router.held, pool, supervisor,
-            (starters, chores, readers, screeners, issuers, questions), audit_log, lambda: inquest.watching,
+            (starters, chores, readers, screeners, issuers, questions, *means.runtime.crews), audit_log,
+            lambda: inquest.watching,
         ),
         container_memory, container_cpu,
     )  # fmt: skip

@@ -27,7 +27,7 @@ _LIVING = [state for state in ChildState if state is not ChildState.EXITED]
 
 
 class Waiting(Protocol):
-    """A bounded queue of jobs (``concurrency.tasks.Workers``)."""
+    """Threads with a bounded queue of jobs (``concurrency.tasks.Workers``, ``concurrency.crew.Crew``)."""
 
     @property
     def name(self) -> str: ...
