@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 
-import metamcp.web.counters  # noqa: F401  loaded before workers are forked: they share its memory
+import metamcp.telemetry.edge
+import metamcp.web.counters  # noqa: F401  both are loaded before workers are forked: they share their memory
 from metamcp import separation
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load

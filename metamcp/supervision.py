@@ -29,7 +29,7 @@ def run(settings: Settings) -> int:
     """
     _take_no_reload()
     core = build_core(settings)
-    link = LinkServer(core.reactor, settings.link, core.router.open)
+    link = core.measurement.gauges.link = LinkServer(core.reactor, settings.link, core.router.open)
     _open_link(link, settings)
     ending = _Ending(core)
     for number in (signal.SIGTERM, signal.SIGINT):

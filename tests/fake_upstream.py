@@ -86,6 +86,7 @@ class FakeChild:
         self.runs = True
         self.exit: Exit | None = None
         self.queued = False
+        self.unread = 0
         self.error: MetaMCPError | None = None
         self.stderr = StderrRing()
         self.on_data: Callable[[bytes], None] = lambda _chunk: None

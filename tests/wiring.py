@@ -32,6 +32,7 @@ from metamcp.runtime.image_ids import ImageIds
 from metamcp.runtime.memory_use import reading
 from metamcp.runtime.stderr import StderrLog
 from metamcp.telemetry.audit_log import Entry
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream.era import Eras, Verdict
 from metamcp.upstream.pool import UpstreamPool
 
@@ -120,7 +121,8 @@ class Upstream:
         reactor: Any = self.reactor
         supervisor: Any = self.supervisor
         workers: Any = AtOnce()
-        self.pool = UpstreamPool(reactor, servers, supervisor, lambda: 0.5)
+        self.tally = Tally()
+        self.pool = UpstreamPool(reactor, servers, supervisor, lambda: 0.5, self.tally)
         self.images = ImageIds(
             reactor, workers, image_of, self._image, servers.values(),
             lambda server: self.catalog.meet(server), lambda server: self.catalog.image_changed(server),

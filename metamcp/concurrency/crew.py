@@ -18,9 +18,9 @@ class Crew:
     exception is logged and ends only that job."""
 
     def __init__(self, name: str, most: int, queue_size: int, on_idle: Callable[[], None]) -> None:
-        self._name = name
+        self.name = name
+        self.limit = queue_size
         self._most = most
-        self._queue_size = queue_size
         self._on_idle = on_idle
         self._jobs: deque[Job] = deque()
         self._running = 0
@@ -31,16 +31,21 @@ class Crew:
         with self._lock:
             return self._running > 0
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that no thread has begun."""
+        return len(self._jobs)
+
     def submit(self, job: Job) -> bool:
         """Begin or queue ``job``; False when the queue is full. Never blocks."""
         with self._lock:
-            if len(self._jobs) >= self._queue_size:
+            if len(self._jobs) >= self.limit:
                 return False
             self._jobs.append(job)
             hire = self._running < self._most
             self._running += hire
         if hire:
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            threading.Thread(target=self._run, name=self.name, daemon=True).start()
         return True
 
     def drop(self) -> None:

@@ -18,12 +18,19 @@ class Workers:
     """A fixed number of threads and a bounded queue. A job's exception is logged and ends only that job."""
 
     def __init__(self, name: str, threads: int, queue_size: int = 1024) -> None:
+        self.name = name
+        self.limit = queue_size
         self._queue: queue.Queue[Job | None] = queue.Queue(queue_size)
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True) for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no thread has begun."""
+        return self._queue.qsize()
 
     def submit(self, job: Job) -> bool:
         """Queue ``job``; False when the queue is full (the caller refuses its own client then). Never blocks."""

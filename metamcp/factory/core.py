@@ -25,6 +25,7 @@ from metamcp.errors import ConfigInvalid
 from metamcp.factory.diagnosing import Occasion, credentials, household
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
+from metamcp.factory.measuring import answer_at_once, counting_audit, counting_refusals
 from metamcp.factory.orders import Orders, reloading
 from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
@@ -34,9 +35,11 @@ from metamcp.factory.views import build_views
 from metamcp.gateway.admission import Admission
 from metamcp.gateway.audit import Audit
 from metamcp.gateway.catalog import Catalog, Sources
+from metamcp.gateway.gauges import Gauges
 from metamcp.gateway.history import STEP_SECONDS, History
 from metamcp.gateway.interface import Gateway
 from metamcp.gateway.local import LocalGateway
+from metamcp.gateway.measurement import Measurement
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.reconfiguration import Reconfiguration
 from metamcp.gateway.reload import Reloader
@@ -45,6 +48,7 @@ from metamcp.gateway.snapshot import Snapshot
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.runtime.child import Grace
 from metamcp.runtime.command.effective import Resolver, image_of
+from metamcp.runtime.cpu_time import container_cpu
 from metamcp.runtime.cuts import Cuts
 from metamcp.runtime.diagnosis.probe import Means
 from metamcp.runtime.engine import Engine
@@ -64,6 +68,7 @@ from metamcp.runtime.watch import Watch
 from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import AuditLog
 from metamcp.telemetry.moments import Moments
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
 from metamcp.upstream.remote.child import RemoteChild
@@ -107,6 +112,7 @@ class Core:
     audience: Audience
     admission: Admission
     audit_log: AuditLog
+    measurement: Measurement
     lock: int
 
     def gateway(self) -> Gateway:
@@ -156,7 +162,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         """Of the configuration in force."""
         return build_resolver(settings, engine.address, live.loaded, identity, means.dialect)
 
-    audit_log = _audit_log(settings)
+    audit_log, tally = _audit_log(settings), Tally()
     ledger = Ledger(settings.state_dir)
     programs = Programs()
     image_admission = build_admission(engine, programs, ledger)
@@ -164,7 +170,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     def screened(tell: Callable[[str], None]) -> Callable[[str], None]:
         return _screened(screeners, lambda server: prepare(resolver(), live, image_admission, server), tell)
 
-    launch = launcher(resolver, engine, image_admission, audit_log.write)
+    launch = launcher(resolver, engine, image_admission, counting_refusals(audit_log, reactor, tally))
     teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping, tells_memory(settings))
     supervisor = Supervisor(
         reactor, starters, launch, means.runtime, teardown, inquest, grace or Grace(),
@@ -172,7 +178,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
     servers = live.config.servers
-    pool = UpstreamPool(reactor, servers, supervisor, random.random)
+    pool = UpstreamPool(reactor, servers, supervisor, random.random, tally)
     remembering = Remembering(reactor, chores, settings.state_dir)
     images = ImageIds(
         reactor, chores, lambda spec: resolver().image(spec), lambda reference: image_id(engine, reference),
@@ -202,25 +208,37 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         credentials=lambda: credentials(settings.state_dir),
     )  # fmt: skip
     operators = answers_of(occasion, snapshot, judging(resolver, engine, image_admission), reactor, questions)
-    audit, orders = Audit(audit_log.write, reactor.clock, views.calls), Orders(live, pool, catalog)
+    audit = counting_audit(audit_log, reactor, live, tally, views.calls)
+    orders = Orders(live, pool, catalog)
     operators |= {
         **views.operators, **orders.operators(),
         "reload": reloading(lambda: reloader),
         "accept-image": accepting(
             reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), orders.reset
         ),
-        "access": admission.watch, "issuer-keys": admission.renew,
+        "access": admission.watch, "issuer-keys": admission.renew, "link": answer_at_once,
     }  # fmt: skip
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
         audit, Quota(settings.max_streams_per_principal, "streams or requests without a session", "streams"),
         time.time, lambda: secrets.token_urlsafe(24),
     )  # fmt: skip
+    operators["metrics"] = measurement = Measurement(
+        reactor, questions, tally,
+        Gauges(
+            snapshot.since, live, registry, router.listenings, router.held, pool, supervisor,
+            (starters, chores, readers, screeners, issuers, questions, *means.runtime.crews), audit_log,
+            lambda: inquest.watching,
+        ),
+        container_memory, container_cpu,
+    )  # fmt: skip
     reconfiguration = Reconfiguration(
         live, pool, images, eras, catalog, namespaces, router, admission, supervisor.stderr
     )
     reloader = _reloader(settings, resolver().licence, reactor, readers, found, reconfiguration, audit)
-    reaper = Reaper(reactor, chores, engine, identity, lambda: supervisor.containers, supervisor.see)
+    reaper = Reaper(
+        reactor, chores, engine, identity, lambda: supervisor.containers, supervisor.see, tally.orphans_removed
+    )  # fmt: skip
     audience = Audience(
         supervisor, inquest, teardown, reaper,
         engine_back=lambda: _engine_back(pool, catalog), images_changed=images.recheck,
@@ -228,7 +246,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     watch = Watch(engine, reactor, identity.instance, audience, cuts)
     core = Core(
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
-        screeners, issuers, questions, engine, programs, means, watch, audience, admission, audit_log, lock,
+        screeners, issuers, questions, engine, programs, means, watch, audience, admission, audit_log, measurement,
+        lock,
     )  # fmt: skip
     _schedule(core, registry, views.history)
     return core

@@ -17,8 +17,9 @@ from metamcp.runtime.command.effective import image_of
 from metamcp.runtime.diagnosis import diagnostics, overview
 from metamcp.runtime.engine import Engine
 
-QUESTIONS = 3
-"""Threads, one for each question that asks the engine: none may wait behind what an engine that hangs keeps busy."""
+QUESTIONS = 4
+"""Threads, one for each question that asks the engine, and one for those that read files: none may wait behind what an
+engine that hangs keeps busy."""
 
 
 def answers_of(

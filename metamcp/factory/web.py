@@ -8,6 +8,7 @@ from metamcp.access.keyfile import KeyFile, path_in
 from metamcp.config.settings import Settings
 from metamcp.gateway.interface import Gateway
 from metamcp.link.client import LinkClient
+from metamcp.telemetry.edge import EDGE
 from metamcp.web.application import create_app
 from metamcp.web.doors import ToldDoors
 from metamcp.web.state import WebState
@@ -17,6 +18,7 @@ _START_SECONDS = 5.0
 
 def build_web(settings: Settings, gateway: Gateway | None = None) -> Flask:
     """The WSGI application; without ``gateway`` it is linked to the supervisor process."""
+    EDGE.join()
     if gateway is None:
         link = LinkClient(settings.link)
         link.start()

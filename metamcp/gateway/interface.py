@@ -72,6 +72,7 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
 Subject = Literal[
     "status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset", "accept-image",
     "access", "issuer-keys", "events", "stderr", "restart", "stop", "wake", "calls", "history", "endpoints", "catalog",
+    "metrics", "link",
 ]  # fmt: skip
 
 ORDERS: frozenset[Subject] = frozenset({"reload", "reset", "accept-image", "restart", "stop", "wake"})
@@ -92,7 +93,8 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
     a server, an endpoint (``catalog``), an issuer's source.
     The web tier asks what has a route of its own, and for itself: ``access`` is what the endpoints ask of those who
     enter (``access/policy.py``), an EVENT at once and with each change, until it is closed; ``issuer-keys`` has the
-    keys of a source asked for anew, and is answered when ``access`` has told them.
+    keys of a source asked for anew, and is answered when ``access`` has told them; ``link`` is answered at once, for
+    who wants to know how long that takes.
     ``events`` and ``stderr`` are OPENED, unless they are answered with why not, and go on until they are closed:
     ``events`` with EVENTs of a name (``status``, ``calls``), a space and a document, each at once and with each
     change; ``stderr`` with one for each of ``lines``, which has its number.

@@ -55,6 +55,11 @@ class Listenings:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def endpoints(self) -> list[str]:
+        """Of each open subscription."""
+        return [listening.turn.client.endpoint for listening in self._open]
+
     def open(self, listening: Listening, params: JsonObject) -> None:
         """The first message says what was understood of the wishes. Raises InvalidParams."""
         wanted = jsonrpc.decode_object(params.get("notifications", b""), "notifications")

@@ -105,12 +105,12 @@ class Router:
         self._own_lists = OwnLists(reactor, catalog, _tell_changed)
         self._eras = eras
         self._subscriptions = subscriptions
-        self._listenings = Listenings(self._listening, lambda listening: subscriptions.drop(listening, pool.find))
-        held = HeldCalls(reactor, unique().encode(), wall, unique, catalog.changed)
+        self.listenings = Listenings(self._listening, lambda listening: subscriptions.drop(listening, pool.find))
+        self.held = HeldCalls(reactor, unique().encode(), wall, unique, catalog.changed)
         self._forwarding = Forwarding(
-            reactor, live, pool, eras, subscriptions, held, self._relays, server_info, unique
+            reactor, live, pool, eras, subscriptions, self.held, self._relays, server_info, unique
         )
-        self._stateless = StatelessMethods(self._forwarding, held, self._listenings, self._when_settled, audit)
+        self._stateless = StatelessMethods(self._forwarding, self.held, self.listenings, self._when_settled, audit)
         self._requests: dict[str, Handler] = {
             "ping": lambda turn, _params: turn.result(b"{}"),
             "tools/call": self._forward("tools/call"),
@@ -172,7 +172,7 @@ class Router:
     def drain(self) -> None:
         """Take nothing new, end every stream and session."""
         self._draining = True
-        self._listenings.end_all()
+        self.listenings.end_all()
         self._registry.close_all("the gateway is shutting down")
 
     def session_closed(self, session: ClientSession) -> None:
@@ -188,7 +188,7 @@ class Router:
             if not servers.isdisjoint(namespace.spec.servers):
                 kinds = namespace.rebuild()
                 self._announce(namespace, kinds)
-                self._listenings.announce(namespace, kinds)
+                self.listenings.announce(namespace, kinds)
         self._own_lists.catalog_changed(servers)
 
     def _announce(self, namespace: Namespace, kinds: tuple[Kind, ...]) -> None:
@@ -214,7 +214,7 @@ class Router:
             if session.revision and now is not None and self._sees(session) is now:
                 _tell_changed(session, kinds[session.endpoint])
         self._own_lists.follow(lambda session: self._namespaces.at(session.endpoint))
-        self._listenings.follow(before, self._namespaces)
+        self.listenings.follow(before, self._namespaces)
 
     def _close_homeless(self) -> None:
         """Sessions that their endpoint does not admit any more end, each with its last call in flight."""

@@ -15,6 +15,7 @@ from metamcp.gateway.interface import Request, Unanswered
 from metamcp.gateway.local import QueuedExchange
 from metamcp.link.frames import Close, Frame, FrameInvalid, FrameReader, Item, Open, encode
 from metamcp.telemetry import logs
+from metamcp.telemetry.edge import EDGE
 
 _CHUNK = 65536
 _RETRY_FIRST, _RETRY_MOST = 0.05, 1.0  # seconds between attempts to connect
@@ -133,6 +134,8 @@ class LinkClient:
         with self._sending:
             self._socket = None
         connection.close()
+        if not self._ending.is_set():
+            EDGE.link_lost()
         _log.warning("link-lost", extra=logs.fields(exchanges=len(self._exchanges)))
         for stream in tuple(self._exchanges):
             self._lose(stream)

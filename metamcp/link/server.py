@@ -54,6 +54,21 @@ class LinkServer:
         for worker in tuple(self._workers):
             worker.close("the supervisor is ending")
 
+    @property
+    def limit(self) -> int:
+        """Bytes that may wait for one web worker."""
+        return _OUT_LIMIT
+
+    @property
+    def connections(self) -> int:
+        """Web workers that have said something."""
+        return sum(worker.spoke for worker in self._workers)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for the web worker that takes least."""
+        return max((worker.waiting for worker in self._workers), default=0)
+
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
             connection, _ = self._socket.accept()
@@ -80,8 +95,12 @@ class _Worker:
         self._frames = FrameReader()
         self._out = Outflow(reactor, self._fd, _OUT_LIMIT, self.close)
         self._replies: dict[int, Reply] = {}
-        self._spoke = self._closed = False
+        self.spoke = self._closed = False
         reactor.watch_read(self._fd, self._readable)
+
+    @property
+    def waiting(self) -> int:
+        return self._out.pending
 
     def close(self, reason: str) -> None:
         """The worker is gone: so are its exchanges."""
@@ -95,7 +114,7 @@ class _Worker:
         for reply in replies:
             reply.close()
         self._on_closed(self)
-        if self._spoke or reason != _ENDED:
+        if self.spoke or reason != _ENDED:
             _log.info("link-closed", extra=logs.fields(reason=reason, exchanges=len(replies)))
 
     def _readable(self) -> None:
@@ -109,8 +128,8 @@ class _Worker:
             return
         if not chunk:
             self.close(_ENDED)
-        if frames and not self._spoke:
-            self._spoke = True
+        if frames and not self.spoke:
+            self.spoke = True
             _log.info("link-opened")
         for frame in frames:
             self._on_frame(frame)

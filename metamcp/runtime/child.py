@@ -159,6 +159,11 @@ class Child:
         """It has been started, and has not ended."""
         return self._process is not None and self.exit is None
 
+    @property
+    def unread(self) -> int:
+        """Bytes that wait for its server to read its input, or to run."""
+        return self._stdin.pending if self._stdin is not None else sum(map(len, self._unsent))
+
     # --- the stop ladder -------------------------------------------------------------------------------
 
     def stop(self, reason: str = "") -> None:

@@ -23,6 +23,7 @@ from metamcp.runtime.facts import EngineEvent
 from metamcp.runtime.process.interface import ENGINE_REFUSED
 
 ENGINE_WENT = "the Docker engine went away, and this container with it"
+KILLED = "somebody had the engine send it"
 CONNECTION_CUT = "its connection to the Docker engine was cut, while the engine still answers"
 
 PATIENCE = 1.0
@@ -211,7 +212,7 @@ class _Hearing:
 
     def _killed(self) -> Exit:
         number = self._case.account.killed_by
-        reason = f"somebody had the engine send it {number.name if number else 'a signal'} (docker kill, docker stop)"
+        reason = f"{KILLED} {number.name if number else 'a signal'} (docker kill, docker stop)"
         return dataclasses.replace(self._ended, reason=reason)
 
     def _conclude(self, explained: Exit) -> None:

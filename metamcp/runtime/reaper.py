@@ -67,6 +67,7 @@ class Reaper:
         identity: Identity,
         living: Callable[[], Collection[str]],
         seen: Callable[[ContainerFacts], None],
+        removed: Callable[[int], None],
     ) -> None:
         self._reactor = reactor
         self._workers = workers
@@ -74,12 +75,13 @@ class Reaper:
         self._identity = identity
         self._living = living
         self._seen = seen
+        self._removed = removed
         self._busy = False
         self._again = False
 
     def reap(self) -> None:
         """Sweep now, or once more when the present sweep is over. ``seen`` hears of every container of this
-        generation."""
+        generation, ``removed`` of how many are gone."""
         if self._busy:
             self._again = True
         else:
@@ -109,6 +111,7 @@ class Reaper:
             self._failed(error)
             return
         _log.warning("orphans-removed", extra=logs.fields(count=len(gone), containers=",".join(gone)))
+        self._reactor.call_soon(lambda: self._removed(len(gone)))
         self._reactor.call_soon(self._over)
 
     def _failed(self, error: EngineUnavailable) -> None:

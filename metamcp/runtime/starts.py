@@ -43,6 +43,11 @@ class Starts:
         return 0 if len(self.lacking) < len(self._waiting) else self._most - len(self._under_way)
 
     @property
+    def waiting(self) -> int:
+        """Children that wait for their turn or a place."""
+        return len(self._waiting)
+
+    @property
     def lacking(self) -> list[tuple[Child, Scope]]:
         """The waiting ones that need a place, and where."""
         found = [(item.child, self._lacking(item)) for item in self._waiting]

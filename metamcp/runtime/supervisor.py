@@ -71,6 +71,11 @@ class Supervisor:
         return self._starts.free
 
     @property
+    def waiting(self) -> int:
+        """Children that wait for their turn or a place."""
+        return self._starts.waiting
+
+    @property
     def children(self) -> tuple[Child, ...]:
         """Every child that has not ended."""
         return tuple(self._children.values())

@@ -74,6 +74,7 @@ class AuditLog:
         self._ending = threading.Event()
         self._file = _File(path) if path is not None else None
         self._lost = 0
+        self.lost_ever = 0
         self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         if self._file is not None:
@@ -83,6 +84,11 @@ class AuditLog:
     def lost(self) -> int:
         """Lines that were not written since the last one that was."""
         return self._lost
+
+    @property
+    def waiting(self) -> int:
+        """Lines that are to be written."""
+        return len(self._lines)
 
     def write(self, entry: Entry) -> None:
         """Append one line. Never blocks; with the queue full the line is lost and counted."""
@@ -127,6 +133,7 @@ class AuditLog:
     def _lose(self, count: int, reason: str) -> None:
         with self._counting:
             first, self._lost = not self._lost, self._lost + count
+            self.lost_ever += count
         if first and count:
             _log.error("audit-not-written", extra=logs.fields(path=self._path, reason=reason))
 

@@ -34,13 +34,16 @@ from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.process.interface import ENGINE_REFUSED
 from metamcp.runtime.states import OVER, PING_EVERY, PING_SECONDS, ChildState
 from metamcp.telemetry import logs
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream.opening import Opening, SpokenEra
 
 MAX_LINE = 32 * 1024 * 1024
 """Bytes of one message of a server; a longer line ends its child."""
 
+MOST_WAITING = 256
+"""Calls that may wait for one server's start."""
+
 _BRACKET = ord("[")
-_QUEUE = 256  # calls that may wait for one server's start
 _log = logs.get("upstream.connection")
 
 Done = Callable[[bytes | None, bytes | MetaMCPError | None], None]
@@ -79,6 +82,7 @@ class UpstreamCall:
     deadline: float = 0.0
     last: float = 0.0
     started: float = field(default=0.0)
+    sent: float = 0.0  # when it was written; 0.0 where nobody measures how long its answer takes
     unwaited: bool = False  # a subscription, or a ping: it has no deadline, and no client waits for its result
 
     def end(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
@@ -102,6 +106,7 @@ class UpstreamConnection:
         child: Child,
         listener: Listener,
         on_closed: Callable[[UpstreamConnection], None],
+        tally: Tally,
     ) -> None:
         self.spec = spec
         self.child = child
@@ -120,6 +125,7 @@ class UpstreamConnection:
         self.held = 0  # calls that are between two of their rounds: more of them comes
         self._reactor = reactor
         self._on_closed = on_closed
+        self._tally = tally
         self._peer: Peer[UpstreamCall, float] = Peer()  # received: when the server asked
         self._awaited = 0  # of ``sent``, those that a client waits for; counted, for it is asked with each call
         self._waiting: list[UpstreamCall] = []
@@ -129,6 +135,7 @@ class UpstreamConnection:
         self._ping: UpstreamCall | None = None
         self._start_timer: Timer | None = None
         self._opened_at = 0.0
+        self._cold = False  # it is spoken to as soon as it runs: how long that takes is its start
         child.on_data = self._on_data
         child.on_exit = self._on_exit
 
@@ -149,6 +156,11 @@ class UpstreamConnection:
         return self._awaited + len(self._waiting) + self.held
 
     @property
+    def waiting(self) -> int:
+        """Calls that wait for its start."""
+        return len(self._waiting)
+
+    @property
     def only_call(self) -> UpstreamCall | None:
         """The one call in flight; what the server says now belongs to it. None when there are several."""
         calls = [call for call in self._peer.sent.values() if not call.unwaited]
@@ -165,6 +177,7 @@ class UpstreamConnection:
     def open(self, opening: Opening) -> None:
         """Begin the conversation. Once."""
         self.opening, self._opened_at = opening, self._reactor.clock()
+        self._cold = self.child.state is ChildState.STARTING
         if self.child.state is ChildState.SPARE and not self.spare:
             self.child.become(ChildState.STARTING)
         self._start_timer = self._reactor.call_later(self.spec.timeouts.start, self._start_too_slow)
@@ -189,9 +202,9 @@ class UpstreamConnection:
             self.last_used = now
             call.deadline, call.last = now + self.spec.timeouts.call, now + self.spec.timeouts.total
         if self.started_well:
-            self._transmit(call)
-        elif len(self._waiting) >= _QUEUE:
-            raise AtCapacity(f"{_QUEUE} calls wait for {self.spec.name!r} to start", server=self.spec.name)
+            self._transmit(call, now)
+        elif len(self._waiting) >= MOST_WAITING:
+            raise AtCapacity(f"{MOST_WAITING} calls wait for {self.spec.name!r} to start", server=self.spec.name)
         else:
             self._waiting.append(call)
 
@@ -277,7 +290,9 @@ class UpstreamConnection:
             return
         self._stop_start_timer()
         self.started_well = True
-        self.last_used = self._reactor.clock()
+        now = self.last_used = self._reactor.clock()
+        if self._cold:
+            self._tally.ready(self.spec.name, now - self.child.begun)
         self.child.become(ChildState.SPARE if self.spare else ChildState.READY)
         if self.era == "legacy":
             self._write(jsonrpc.notification("notifications/initialized", b""))
@@ -285,7 +300,7 @@ class UpstreamConnection:
         self._tell_ready(None)
         waiting, self._waiting = self._waiting, []
         for call in waiting:
-            self._transmit(call)
+            self._transmit(call, now)
 
     def _start_too_slow(self) -> None:
         if self.started_well or self.opening is None:
@@ -309,9 +324,10 @@ class UpstreamConnection:
 
     # --- out -------------------------------------------------------------------------------------------
 
-    def _transmit(self, call: UpstreamCall) -> None:
+    def _transmit(self, call: UpstreamCall, now: float) -> None:
         self._enter(call)
         if not call.unwaited:
+            call.sent = now
             self.child.become(ChildState.BUSY)
         params = call.params
         if call.token:
@@ -405,6 +421,8 @@ class UpstreamConnection:
             _log.debug("answer-to-nothing", extra=logs.fields(server=self.spec.name))
             return
         self._left(call)
+        if call.sent:
+            self._tally.answered(self.spec.name, call.method, self.last_used - call.sent)
         error = message.failure
         call.end(None if error else bytes(message.result), error or None)
 

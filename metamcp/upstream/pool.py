@@ -15,8 +15,10 @@ from metamcp.runtime.places import Scope
 from metamcp.runtime.states import ServerState
 from metamcp.runtime.supervisor import Supervisor
 from metamcp.telemetry import logs
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream.breaker import Breaker
 from metamcp.upstream.connection import Listener, UpstreamConnection
+from metamcp.upstream.ends import reason_of
 from metamcp.upstream.listeners import Deaf
 from metamcp.upstream.opening import Opening, SpokenEra
 from metamcp.upstream.room import Claim, giving_way
@@ -62,10 +64,12 @@ class UpstreamPool:
         servers: Mapping[str, ServerSpec],
         supervisor: Supervisor,
         jitter: Callable[[], float],
+        tally: Tally,
     ) -> None:
         self._reactor = reactor
         self._supervisor = supervisor
         self._jitter = jitter
+        self._tally = tally
         self._serial = itertools.count(1)
         self._connections: dict[Child, UpstreamConnection] = {}
         self._servers = {name: self._roster(spec) for name, spec in servers.items()}
@@ -135,6 +139,11 @@ class UpstreamPool:
         except MetaMCPError as refused:
             seconds = refused.data.get("retryAfterMs", _RENEW_MS) / 1000
             self._reactor.call_later(seconds, lambda: self.renew(ended, wanted))
+
+    @property
+    def connections(self) -> tuple[UpstreamConnection, ...]:
+        """All that have not ended."""
+        return tuple(self._connections.values())
 
     def of_session(self, session: str) -> list[UpstreamConnection]:
         """The live connections that belong to one session alone."""
@@ -290,8 +299,9 @@ class UpstreamPool:
 
     def _start(self, server: Roster, key: str, listener: Listener, principal: str) -> UpstreamConnection:
         child = self._supervisor.start(server.spec, _session(key), server.place(key, principal))
+        self._tally.started(server.spec.name)
         connection = UpstreamConnection(
-            self._reactor, server.spec, child, listener, lambda closed: self._closed(server, closed)
+            self._reactor, server.spec, child, listener, lambda closed: self._closed(server, closed), self._tally
         )
         connection.principal = principal
         self._connections[child] = connection
@@ -371,6 +381,7 @@ class UpstreamPool:
             server.breaker.trying = False
         self._connections.pop(connection.child, None)
         self._supervisor.gone(connection.child)
+        self._tally.ended(server.spec.name, reason_of(connection))
         ended = connection.child.exit
         given_up = isinstance(connection.child.error, AtCapacity)  # it never began
         if server.spares.lost(connection, self._jitter()) or ended is None or given_up:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from flask import Flask
+from flask import Flask, Response
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from metamcp.telemetry.edge import EDGE, route_of
 from metamcp.web import (
     auth,
     cors,
@@ -43,4 +44,10 @@ def create_app(state: WebState) -> Flask:
     rates.register(app)  # who is limited is known by now
     for room in (streamable, sse, probe, docker_test, ops, orders, standing, well_known):
         app.register_blueprint(room.blueprint)
+    app.after_request(_count)
     return app
+
+
+def _count(response: Response) -> Response:
+    EDGE.request(route_of(incoming().operation), response.status_code)
+    return response

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from metamcp.telemetry.edge import EDGE
 from metamcp.web import auth, cors, errors, rates, sse, streamable
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing, StartResponse
@@ -43,11 +44,13 @@ class Direct:
             return self._behind(environ, start_response)
         operation, view = found
         outgoing = _serve(Incoming(environ, self._state, operation, endpoint), endpoint, view)
+        EDGE.request(kind, outgoing.status)
         return outgoing.wsgi(start_response)
 
 
 def route(path: str) -> tuple[str, str]:
-    """The endpoint, and ``mcp``, ``sse`` or ``message``, of a path in its usual form; empty for all others."""
+    """The endpoint, and ``mcp``, ``sse`` or ``message`` (as metrics call these routes, too), of a path in its usual
+    form; empty for all others."""
     parts = path.split("/")
     if len(parts) == 2:
         endpoint, kind = "default", parts[1]

@@ -11,6 +11,7 @@ from metamcp.gateway.interface import Client, failure
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
 from metamcp.telemetry import logs
+from metamcp.telemetry.edge import EDGE, UNREAD
 from metamcp.web import caller
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
@@ -33,7 +34,7 @@ def register(app: Flask) -> None:
 
 
 def answer(incoming: Incoming, error: Exception) -> Outgoing:
-    """What the client is told, and, of a refusal, the audit log."""
+    """What the client is told, and, of a refusal, the metrics and the audit log."""
     if isinstance(error, MetaMCPError):
         _audit(incoming, error.http_status, error.rule)
         return json_answer(failure(error))
@@ -46,6 +47,8 @@ def answer(incoming: Incoming, error: Exception) -> Outgoing:
 
 def tell_unread(app: Flask, error: MetaMCPError, address: str) -> None:
     """For the server: a connection was refused whose request was never handed to the application."""
+    EDGE.request(UNREAD, error.http_status)
+    EDGE.refused(error.rule, error.http_status)
     state = web_state(app)
     client = Client("", ANONYMOUS, "http", address=caller.network(address))
     state.refusals.tell(state.gateway, client, error.http_status, error.rule)
@@ -62,6 +65,7 @@ def _of_framework(error: HTTPException) -> Outgoing:
 
 def _audit(incoming: Incoming, status: int, rule: str) -> None:
     if status in _AUDITED:
+        EDGE.refused(rule, status)
         state = incoming.state
         client = caller.client(incoming, incoming.endpoint or "", "http")
         state.refusals.tell(state.gateway, client, status, rule)

@@ -22,6 +22,7 @@ from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 
 from metamcp.errors import InvalidRequest, MetaMCPError, RequestTimeout, TooManyRequests
 from metamcp.protocol import http_head
+from metamcp.telemetry.edge import EDGE
 from metamcp.telemetry.masking import mask_address
 from metamcp.web.environ import CONNECTION, variables
 from metamcp.web.parking import READ, Parking
@@ -256,6 +257,7 @@ class Server(PyWSGIServer):  # type: ignore[misc]  # likewise
     def handle(self, sock: socket.socket, address: Any) -> None:
         """A new connection, or one that was parked."""
         if sock in self.connections or self._let_in(sock, address):
+            self._count()
             super().handle(sock, address)
 
     def do_close(self, sock: socket.socket, *address: Any) -> None:
@@ -267,6 +269,7 @@ class Server(PyWSGIServer):  # type: ignore[misc]  # likewise
             self.addresses[name] -= 1
             if not self.addresses[name]:
                 del self.addresses[name]
+        self._count()
         super().do_close(sock, *address)
 
     def park(self, sock: socket.socket, address: Any) -> bool:
@@ -275,12 +278,18 @@ class Server(PyWSGIServer):  # type: ignore[misc]  # likewise
         if self.draining or self.ssl_enabled:
             return False
         self.parking.park(sock, address)
+        self._count()
         return True
+
+    def _count(self) -> None:
+        idle = len(self.parking)
+        EDGE.connections(len(self.connections) - idle, idle)
 
     def _let_in(self, sock: socket.socket, address: Any) -> bool:
         """One client must not have all connections of a worker. Behind proxies all have the proxy's address."""
         name, most = address[0] if address else "", self.edge.most_of_one_address
         if most is not None and name and self.addresses[name] >= most:
+            EDGE.refused("connections", TooManyRequests.http_status)
             with suppress(OSError):
                 sock.sendall(http_head.refusal(TooManyRequests("too many connections from one address")))
             return False

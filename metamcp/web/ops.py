@@ -1,17 +1,23 @@
-"""Liveness, readiness, the snapshot, and what else operators read."""
+"""Liveness, readiness, the snapshot, the metrics, and what else operators read."""
 
 from __future__ import annotations
 
+import time
+
+import msgspec
 from flask import Blueprint, Response
 
 from metamcp.gateway.interface import Is
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
+from metamcp.telemetry.edge import EDGE
+from metamcp.telemetry.metrics import SUPERVISOR_UP, Samples, lone, merged
 from metamcp.web.auth import is_operator
 from metamcp.web.operator import ask, document, failure_text
 from metamcp.web.present import incoming
 
 _SECONDS = 5.0
+_samples = msgspec.json.Decoder(Samples)
 
 blueprint = Blueprint("ops", __name__)
 
@@ -63,3 +69,25 @@ def catalog(name: str) -> Response:
     """What a client finds there. The variable is not called ``endpoint``: whoever enters here is an operator, and not a
     client of that endpoint (``auth.admit``)."""
     return document(ask("catalog", _SECONDS, name))
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Of the whole gateway, whichever worker is asked; while the supervisor is away, of the web tier alone
+    (docs/metrics.md)."""
+    from metamcp.telemetry import exposition  # noqa: PLC0415  a few MiB, for workers that are asked
+
+    told = _of_supervisor()
+    up = {SUPERVISOR_UP.name: lone(float(told is not None))}
+    page, kind = exposition.page(merged(up, EDGE.samples(), told or {}), incoming().header("Accept") or "")
+    return Response(page, content_type=kind)
+
+
+def _of_supervisor() -> Samples | None:
+    """None when it does not answer."""
+    begun = time.perf_counter()
+    if ask("link", _SECONDS).kind != Is.ANSWER:
+        return None
+    EDGE.round_trip(time.perf_counter() - begun)
+    found = ask("metrics", _SECONDS)
+    return _samples.decode(found.data) if found.kind == Is.ANSWER and found.status == 200 else None

@@ -26,7 +26,7 @@ ENDPOINTS = {
     "other": {"namespace": "default", "auth": "api-key"},
 }
 WORKERS = 3
-OPERATOR_ROUTES = ["/api/status", "/docker-test/check", "/docker-test/test", "/docker-test/info"]
+OPERATOR_ROUTES = ["/api/status", "/metrics", "/docker-test/check", "/docker-test/test", "/docker-test/info"]
 ACCESS_LOG = '%(r)s "%(q)s" "%(f)s" %({authorization}i)s %({x-api-key}i)s %({raw_uri}e)s %({http_authorization}e)s'
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 import click
 import pytest
 from fake_gateway import FakeGateway, application
+from promql import names, problems
 
 from metamcp import keeper, separation
 from metamcp.__main__ import main
 from metamcp.config.settings import VARIABLES
 from metamcp.runtime.command import environment
 from metamcp.runtime.screening import screen
+from metamcp.telemetry.edge import ROUTES
+from metamcp.telemetry.metrics import EXIT_REASONS, FAMILIES, KINDS, Family
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -177,6 +180,38 @@ def test_every_event_of_the_code_is_in_the_document() -> None:
     found = {name for name in events(quiet=False) if EVENT.fullmatch(name)}
     assert len(found) > 40
     assert sorted(found - documented_events()) == []
+
+
+# --- metrics -----------------------------------------------------------------------------------------------
+
+
+def documented_metrics() -> dict[str, tuple[str, ...]]:
+    """The tables of metrics.md: family -> labels."""
+    rows = re.findall(r"(?m)^\| `(metamcp_\w+)` \| (?:counter|gauge|histogram)(?:: (.*?))? \|", DOCUMENTS["metrics.md"])
+    return {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+
+def test_metrics_and_their_labels_are_documented_as_they_are_declared() -> None:
+    assert documented_metrics() == {family.name: family.labels for family in FAMILIES}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_metric_is_documented_with_its_type_and_its_words(family: Family) -> None:
+    (shown,) = re.findall(rf"(?m)^\| `{family.name}` \| (\w+)", DOCUMENTS["metrics.md"])
+    assert shown == ("gauge" if family.type == "info" else family.type)
+
+
+def test_the_words_of_labels_are_documented() -> None:
+    words = {*EXIT_REASONS, *KINDS, *ROUTES}
+    assert sorted(word for word in words if f"`{word}`" not in DOCUMENTS["metrics.md"]) == []
+
+
+def test_every_query_of_the_document_uses_what_there_is() -> None:
+    text = re.sub(r"(?s)```.*?```", "", DOCUMENTS["metrics.md"])
+    queries = re.findall(r"(?m)^ {4}(\S.*(?:\n {6}.*)*)", text)
+    assert len(queries) > 20
+    assert [problem for query in queries for problem in problems(query)] == []
+    assert all(names(query) for query in queries)
 
 
 # --- links -------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ NOWHERE = {"", "__init__"}  # the package itself: its version
 FOREIGN: dict[str, set[str]] = {
     "msgspec": {"access", "protocol", "gateway.interface", "link", "telemetry.audit_log", "web"},
     "marshmallow": {"config"},
-    "prometheus_client": {"telemetry"},
+    "prometheus_client": {"telemetry.exposition"},
     "docker": {"runtime.engine", "runtime.engine_client", "runtime.pulling"},
     "jwt": {"access.tokens"},
     "cryptography": {"access.tokens"},

@@ -52,6 +52,7 @@ class DockerApi:
         self._submit = submit
         self._creators = Crew("creator", _CREATORS, _MOST_WAITING, lambda: None)
         self._pullers = Crew("puller", _PULLERS, _MOST_WAITING, lambda: None)
+        self.crews = (self._creators, self._pullers)
 
     def start(self, plan: LaunchPlan, start: Start) -> None:
         """Only begins it: an engine that hangs over one container must not hold up the starters."""

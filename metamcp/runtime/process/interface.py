@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from metamcp.concurrency.crew import Crew
 from metamcp.concurrency.reactor import Reactor
 from metamcp.errors import MetaMCPError
 from metamcp.runtime.command.launch import LaunchPlan
@@ -116,7 +117,10 @@ class Start:
 
 
 class Runtime(Protocol):
-    """Starts what plans say."""
+    """Starts what plans say. ``crews``: threads of its own, and what waits for them."""
+
+    @property
+    def crews(self) -> tuple[Crew, ...]: ...
 
     def start(self, plan: LaunchPlan, start: Start) -> None:
         """For a starter's thread; what takes long goes on elsewhere. Raises NotStarted, MetaMCPError, OSError, or
@@ -132,6 +136,10 @@ class ByKind:
     def __init__(self, plain: Runtime, containers: Runtime) -> None:
         self._plain = plain
         self._containers = containers
+
+    @property
+    def crews(self) -> tuple[Crew, ...]:
+        return (*self._plain.crews, *self._containers.crews)
 
     def start(self, plan: LaunchPlan, start: Start) -> None:
         (self._containers if plan.container_name else self._plain).start(plan, start)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 
+from metamcp.concurrency.crew import Crew
 from metamcp.concurrency.reactor import Reactor
 from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.process.interface import CHUNK, READS_PER_TURN, Hears, Start
@@ -14,6 +15,8 @@ from metamcp.runtime.process.interface import CHUNK, READS_PER_TURN, Hears, Star
 
 class CommandLine:
     """Plans are run by their argv."""
+
+    crews: tuple[Crew, ...] = ()
 
     def start(self, plan: LaunchPlan, start: Start) -> None:
         start.begun(OsProcess(_popen(plan)))

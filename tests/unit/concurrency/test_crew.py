@@ -39,7 +39,7 @@ def test_no_more_jobs_run_at_once_than_allowed_and_all_run_in_their_order() -> N
     for number in range(5):
         assert crew.submit(lambda number=number: gate.job(number))  # type: ignore[misc]
     assert {gate.begun.get(timeout=SECONDS) for _ in range(2)} == {0, 1}
-    assert threads() == 2 and gate.begun.empty()
+    assert threads() == 2 and gate.begun.empty() and crew.waiting == 3
     gate.go_on.release(5)
     assert [gate.begun.get(timeout=SECONDS) for _ in range(3)] == [2, 3, 4]
     assert gate.idle.acquire(timeout=SECONDS)

@@ -75,6 +75,7 @@ def test_broken_job_is_logged_and_ends_only_itself() -> None:
 def test_full_queue_refuses_at_once(stuck: tuple[Workers, threading.Event]) -> None:
     workers, _ = stuck
     assert [workers.submit(lambda: None) for _ in range(3)] == [True, True, False]
+    assert workers.waiting == workers.limit == 2
 
 
 def test_close_finishes_what_is_queued() -> None:

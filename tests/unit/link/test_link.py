@@ -22,6 +22,8 @@ from metamcp.link import server
 from metamcp.link.client import LinkClient
 from metamcp.link.frames import Frame, Open, encode
 from metamcp.link.server import LinkServer
+from metamcp.telemetry import metrics
+from metamcp.telemetry.edge import EDGE
 
 BOUND = 10.0
 
@@ -272,6 +274,46 @@ def test_worker_that_does_not_read_is_cut_and_nothing_more_of_it_begins(
         worker.sendall(encode(Open(1, LISTEN)) + encode(Open(2, FLOOD)) + encode(Open(3, LISTEN)))
         assert behind.closed.wait(BOUND)
     assert [reply.done for reply in behind.kept] == [True]
+
+
+def test_workers_that_have_spoken_and_what_waits_for_them_are_told(behind: Behind, client: LinkClient) -> None:
+    told: list[tuple[int, int]] = []
+
+    def look() -> None:
+        told.append((behind.server.connections, behind.server.waiting))
+
+    behind.do(look)
+    with socket.socket(socket.AF_UNIX) as worker:
+        worker.connect(str(behind.path))
+        worker.sendall(encode(Open(1, FLOOD)) + encode(Open(2, LISTEN)))
+        assert behind.arrived.wait(BOUND)
+        behind.do(look)
+    assert told[0] == (0, 0), "who only connected has said nothing"
+    assert told[1][0] == 1 and 0 < told[1][1] <= behind.server.limit
+
+
+def test_a_supervisor_that_is_lost_is_counted_and_one_that_is_left_is_not(path: Path) -> None:
+    def losses() -> object:
+        return EDGE.samples()[metrics.LINK_LOSSES.name][0][1]
+
+    def connected() -> tuple[Behind, LinkClient]:
+        behind, link = Behind(path), LinkClient(path)
+        link.start()
+        assert link.wait_connected(BOUND)
+        return behind, link
+
+    before = losses()
+    behind, link = connected()
+    exchange = link.exchange(LISTEN)
+    assert behind.arrived.wait(BOUND)
+    behind.close()
+    assert exchange.next(BOUND) is not None
+    link.close()
+    assert losses() == before + 1  # type: ignore[operator]
+    behind, link = connected()
+    link.close()
+    behind.close()
+    assert losses() == before + 1  # type: ignore[operator]
 
 
 def test_worker_that_speaks_another_protocol_is_cut_and_the_others_go_on(behind: Behind, client: LinkClient) -> None:

@@ -104,9 +104,11 @@ class Sweeping:
         self.jobs: list[Callable[[], None]] = []
         self.living: set[str] = set()
         self.seen: list[str] = []
+        self.removed: list[int] = []
         workers: Any = self
         self.reaper = Reaper(
-            self.reactor, workers, store, ME, lambda: self.living, lambda item: self.seen.append(item.name)
+            self.reactor, workers, store, ME, lambda: self.living, lambda item: self.seen.append(item.name),
+            self.removed.append,
         )
 
     def submit(self, job: Callable[[], None]) -> bool:
@@ -126,6 +128,7 @@ def test_a_sweep_removes_the_dead_and_the_strays_and_spares_everything_else() ->
     sweeping.work()
     assert set(sweeping.store.held) == {"other-before", "other-now"}
     assert sweeping.seen == ["name-mine-now"]
+    assert sweeping.removed == [2]
 
 
 def test_a_child_that_begins_while_the_engine_lists_is_not_taken_for_a_stray() -> None:

@@ -116,7 +116,7 @@ def test_a_full_disk_loses_lines_counts_them_and_says_so_once(
     path.unlink()
     log.write(Entry(event="after"))
     log.close()
-    assert log.lost == 0
+    assert (log.lost, log.lost_ever) == (0, 10)
     assert [line["event"] for line in lines(path)] == ["after"]
     said = [record.message for record in caplog.records]
     assert said == ["audit-not-written", "audit-written-again"]
@@ -128,7 +128,7 @@ def test_a_queue_that_is_full_loses_lines_rather_than_time(tmp_path: Path) -> No
     log.write(Entry(event="one"))
     log.write(Entry(event="two"))
     log.write(Entry(event="three"))
-    assert log.lost == 2
+    assert (log.lost, log.lost_ever, log.waiting) == (2, 2, 1)
 
 
 def test_a_path_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from metamcp.config.model import ServerSpec, Timeouts
 from metamcp.errors import AtCapacity, Cancelled, DeadlinePassed, InvalidParams, ServerDied, ServerUnavailable
 from metamcp.protocol.jsonrpc import Raw, decode_object
 from metamcp.runtime.states import ChildState
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream import connection as connection_module
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection, progress_token
 from metamcp.upstream.opening import Opening, handshake, stateless
@@ -32,7 +33,7 @@ class Talk:
         self.hears = Hears()
         self.closed: list[UpstreamConnection] = []
         self.connection = UpstreamConnection(
-            self.reactor, spec, self.child, self.hears, self.closed.append  # type: ignore[arg-type]
+            self.reactor, spec, self.child, self.hears, self.closed.append, Tally()  # type: ignore[arg-type]
         )
         self.connection.open(opening)
 
@@ -151,7 +152,7 @@ def test_notifications_before_initialize_is_answered_are_heard_and_harmless(star
 
 
 def test_too_many_waiting_calls_are_refused(starting: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "_QUEUE", 2)
+    monkeypatch.setattr(connection_module, "MOST_WAITING", 2)
     waiting = [starting.call(), starting.call()]
     with pytest.raises(AtCapacity, match="wait for 'git' to start"):
         starting.call()

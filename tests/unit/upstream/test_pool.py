@@ -12,6 +12,7 @@ from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, RefusedByPolicy, ServerUnavailable
 from metamcp.runtime.places import Caps
 from metamcp.runtime.states import FATAL_AFTER, HALF_OPEN_SECONDS, PING_EVERY, PING_SECONDS, ServerState
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
 from metamcp.upstream.opening import SpokenEra, handshake, stateless
 from metamcp.upstream.pool import ServerView, UpstreamPool
@@ -29,7 +30,7 @@ class House:
         self.reactor = FakeReactor()
         self.supervisor = FakeSupervisor(self.reactor, caps=caps or Caps())
         self.pool = UpstreamPool(
-            self.reactor, {spec.name: spec}, self.supervisor, lambda: 0.5  # type: ignore[arg-type]
+            self.reactor, {spec.name: spec}, self.supervisor, lambda: 0.5, Tally()  # type: ignore[arg-type]
         )
 
     def lease(self, key: str, principal: str = "") -> UpstreamConnection:

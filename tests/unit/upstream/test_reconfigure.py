@@ -11,6 +11,7 @@ from fake_upstream import HELLO, FakeChild, FakeReactor, FakeSupervisor, Hears, 
 from metamcp.config.model import ServerSpec, Timeouts
 from metamcp.errors import DeadlinePassed, RefusedByPolicy, ServerUnavailable
 from metamcp.runtime.states import ChildState, ServerState
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
 from metamcp.upstream.opening import handshake
 from metamcp.upstream.pool import UpstreamPool
@@ -26,7 +27,7 @@ class House:
         self.reactor = FakeReactor()
         self.supervisor = FakeSupervisor(self.reactor)
         self.pool = UpstreamPool(
-            self.reactor, self.specs, self.supervisor, lambda: 0.5  # type: ignore[arg-type]
+            self.reactor, self.specs, self.supervisor, lambda: 0.5, Tally()  # type: ignore[arg-type]
         )
         self.pool.sweep()
 

@@ -10,6 +10,7 @@ from fake_upstream import HELLO, FakeChild, FakeReactor, FakeSupervisor, Hears, 
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity
 from metamcp.runtime.states import SETTLE_SECONDS, ChildState
+from metamcp.telemetry.tally import Tally
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection
 from metamcp.upstream.listeners import MOST_SAID
 from metamcp.upstream.opening import handshake, stateless
@@ -28,7 +29,7 @@ class House:
         self.reactor = FakeReactor()
         self.supervisor = FakeSupervisor(self.reactor)
         self.pool = UpstreamPool(
-            self.reactor, {spec.name: spec}, self.supervisor, lambda: 0.5  # type: ignore[arg-type]
+            self.reactor, {spec.name: spec}, self.supervisor, lambda: 0.5, Tally()  # type: ignore[arg-type]
         )
         self.pool.sweep()
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from fake_gateway import AWAY, SILENCE, FakeGateway, answer, application
 from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from metamcp.gateway.interface import Ask, Is, Outbound
 
@@ -77,10 +78,89 @@ def test_questions_have_a_bound(http: FlaskClient, gateway: FakeGateway) -> None
 
 
 def test_operators_urls_know_no_other_method(http: FlaskClient) -> None:
-    for url in ("/health", "/ready", "/api/status"):
+    for url in ("/health", "/ready", "/api/status", "/metrics"):
         assert http.post(url).status_code == 405
 
 
 def test_operators_urls_are_guarded_against_foreign_hosts(http: FlaskClient, gateway: FakeGateway) -> None:
     assert http.get("/api/status", headers={"Host": "evil.example"}).status_code == 421
     assert gateway.requests == []
+
+
+# --- metrics -----------------------------------------------------------------------------------------------
+
+SUPERVISORS = (
+    b'{"metamcp_sessions":[[["dev","http"],2.0]],"metamcp_process_cpu_seconds_total":[[["supervisor",""],1.5]]}'
+)
+
+
+def read(page: str) -> dict[str, float]:
+    """By the name of a sample and the values of its labels."""
+    return {
+        " ".join([sample.name, *(value for _, value in sorted(sample.labels.items()))]): sample.value
+        for family in text_string_to_metric_families(page) for sample in family.samples
+    }  # fmt: skip
+
+
+def test_the_page_has_what_the_supervisor_knows_and_what_the_web_tier_knows(
+    http: FlaskClient, gateway: FakeGateway
+) -> None:
+    gateway.items = (answer(SUPERVISORS),)
+    before = read(http.get("/metrics").text)
+    response = http.get("/metrics")
+    assert (response.status_code, response.mimetype) == (200, "text/plain")
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    found = read(response.text)
+    assert (found["metamcp_supervisor_up"], found["metamcp_sessions dev http"]) == (1, 2)
+    assert found["metamcp_process_cpu_seconds_total supervisor "] == 1.5
+    assert "metamcp_process_cpu_seconds_total web 0" in found
+    requests, trips = "metamcp_http_requests_total metrics 2xx", "metamcp_link_round_trip_seconds_count"
+    assert [found[name] - before.get(name, 0) for name in (requests, trips)] == [1, 1]
+    assert gateway.requests == [Ask("link"), Ask("metrics")] * 2 and all(it.closed for it in gateway.exchanges)
+
+
+def test_openmetrics_is_given_to_who_accepts_it(http: FlaskClient, gateway: FakeGateway) -> None:
+    gateway.items = (answer(SUPERVISORS),)
+    response = http.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+    assert response.mimetype == "application/openmetrics-text" and response.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("items", [(AWAY,), (SILENCE,), ()])
+def test_while_the_supervisor_is_away_the_web_tiers_numbers_are_there(
+    http: FlaskClient, gateway: FakeGateway, items: tuple[None, ...]
+) -> None:
+    gateway.items = items
+    response = http.get("/metrics")
+    found = read(response.text)
+    assert (response.status_code, found["metamcp_supervisor_up"]) == (200, 0)
+    assert found["metamcp_web_workers"] == 1 and not [name for name in found if name.startswith("metamcp_sessions")]
+
+
+def test_each_response_is_counted_by_its_route_and_status_on_both_ways(
+    http: FlaskClient, gateway: FakeGateway
+) -> None:
+    gateway.items = (answer(b"{}"),)
+    counted = ("mcp 4xx", "mcp 2xx", "message 4xx", "(other) 4xx", "health 2xx", "docker-test 2xx")
+
+    def now() -> list[float]:
+        found = read(http.get("/metrics").text)
+        return [found.get(f"metamcp_http_requests_total {name}", 0) for name in counted]
+
+    before = now()
+    http.post("/mcp", data=b"{")
+    http.post("/mcp/", data=b"{")
+    http.delete("/mcp", headers={"Mcp-Session-Id": "s"})
+    http.post("/message", data=b"{")
+    http.get("/nowhere")
+    http.get("/health")
+    http.get("/docker-test/check")
+    assert [after - first for after, first in zip(now(), before, strict=True)] == [2, 1, 1, 1, 1, 1]
+
+
+def test_a_refusal_of_the_web_tier_is_counted_with_its_rule(http: FlaskClient, gateway: FakeGateway) -> None:
+    gateway.items = (AWAY,)
+    name = "metamcp_http_refused_total misdirected-request 421"
+    before = read(http.get("/metrics").text).get(name, 0)
+    http.get("/api/status", headers={"Host": "evil.example"})
+    http.post("/mcp", headers={"Host": "evil.example"})
+    assert read(http.get("/metrics").text)[name] == before + 2

@@ -1,0 +1,33 @@
+"""Why an instance ended, in one word for those who count (``metrics.EXIT_REASONS``, docs/metrics.md)."""
+
+from __future__ import annotations
+
+from metamcp.errors import AtCapacity
+from metamcp.runtime.child import Exit
+from metamcp.runtime.inquest import CONNECTION_CUT, ENGINE_WENT, KILLED
+from metamcp.upstream.connection import UpstreamConnection
+
+
+def reason_of(connection: UpstreamConnection) -> str:
+    """Of one that has ended."""
+    error, ended = connection.child.error, connection.child.exit
+    if isinstance(error, AtCapacity):
+        return "no-place"
+    if error is not None and error.fault == "operator":
+        return "refused"
+    if connection.unneeded and error is None:
+        return "stopped"
+    return _of_exit(ended, connection.started_well) if ended is not None and error is None else "not-started"
+
+
+def _of_exit(ended: Exit, started_well: bool) -> str:
+    words = {
+        "oom": ended.oom_killed,
+        "engine": ended.reason in (ENGINE_WENT, CONNECTION_CUT),
+        "killed": ended.reason.startswith(KILLED),
+        "not-started": not started_well,
+        "misbehaved": bool(ended.reason),
+        "signal": ended.signal is not None,
+        "failed": bool(ended.code),
+    }
+    return next((word for word, holds in words.items() if holds), "exited")
