@@ -79,6 +79,7 @@ class FakeChild:
         self.since = self.born = self.begun = reactor.clock()
         self.plan = None
         self.is_container = False
+        self.container_name = ""
         self.pid: int | None = 1
         self.runs = True
         self.exit: Exit | None = None
@@ -92,6 +93,10 @@ class FakeChild:
         self.reason = ""
         self._reactor = reactor
         self._script = script
+
+    @property
+    def short_session(self) -> str:
+        return self.session[:8]
 
     @property
     def messages(self) -> list[Json]:

@@ -279,6 +279,9 @@ class UpstreamConnection:
         self.started_well = True
         self.last_used = self._reactor.clock()
         self.child.become(ChildState.SPARE if self.spare else ChildState.READY)
+        seconds = round(self._reactor.clock() - self.child.born, 3)
+        shown = logs.fields(**self._shown(), era=self.era, spare=self.spare or None, seconds=seconds)
+        _log.info("upstream-opened", extra=shown)
         if self.era == "legacy":
             self._write(jsonrpc.notification("notifications/initialized", b""))
         self.listener.on_ready(self)
@@ -474,11 +477,22 @@ class UpstreamConnection:
         self._peer.sent.clear()
         self._awaited = 0
         self._waiting.clear()
+        if self.started_well:
+            reason = ended.describe()
+            _log.info("upstream-closed", extra=logs.fields(**self._shown(), reason=reason, calls=len(calls) or None))
         self._on_closed(self)
         for call in calls:
             call.end(None, error)
         self._tell_ready(error)
         self.listener.on_gone(self)
+
+    def _shown(self) -> dict[str, str | int | None]:
+        """What it is told apart by in the log, and on whose behalf it is."""
+        child = self.child
+        return {
+            "server": self.spec.name, "container": child.container_name or None, "pid": child.pid,
+            "session": child.short_session or None, "principal": self.principal or None,
+        }  # fmt: skip
 
     def _advice(self, ended: Exit) -> list[str]:
         """What its last words were, and what to do where it was the engine that refused (docker run, exit status)."""

@@ -7,6 +7,7 @@ own environment. ``env_names`` says which names travel otherwise, and why.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,11 @@ class LaunchPlan:
     def __repr__(self) -> str:
         """Safe to log: neither the environment nor a secret on argv shows."""
         return f"LaunchPlan(argv={masked(self.argv, self.secret_values)!r}, container_name={self.container_name!r})"
+
+    @property
+    def shown(self) -> str:
+        """The command as a shell would take it, masked."""
+        return shlex.join(masked(self.argv, self.secret_values))
 
 
 def plan(

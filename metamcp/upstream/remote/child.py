@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.config.model import ServerSpec
@@ -133,10 +134,13 @@ class RemoteChild(Child):
             return
         self.url = found.url
         self._headers = {name: value.encode() for name, value in (_USER_AGENT | dict(found.headers)).items()}
-        _log.info("remote-begun", extra=logs.fields(server=self.server, address=shown(found.url)))
+        _log.info("remote-begun", extra=self._begun(found.url))
         unsent, self._unsent = self._unsent, []
         for data in unsent:
             self._transport.send(read(data))
+
+    def _begun(self, url: str) -> dict[str, Any]:
+        return logs.fields(server=self.server, address=shown(url), session=self.short_session or None)
 
     def _threads_idle(self) -> None:
         if self.state is ChildState.STOPPING and not self._exchanges.busy:
