@@ -44,6 +44,11 @@ class MetaMCPError(Exception):
         return str(self.data.get("advice") or self.data.get("hint") or "")
 
     @property
+    def headline(self) -> str:
+        """The first line of the text; behind it may stand what a server printed."""
+        return self.text.partition("\n")[0]
+
+    @property
     def told(self) -> str:
         """The text, and what to do, where the text does not say that itself."""
         advice = self.advice

@@ -22,7 +22,9 @@ from metamcp.errors import (
 from metamcp.gateway.interface import Ask, Batch, Client, Post, Refusal, Request, Stateless
 from metamcp.gateway.namespace import Route
 from metamcp.protocol import jsonrpc
+from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import Entry
+from metamcp.telemetry.sparing import Sparing
 
 _UNRECORDED = frozenset({"ping"})
 _REFUSALS = (AtCapacity, RefusedByPolicy, CommandInvalid, ShuttingDown)
@@ -32,19 +34,27 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}(?=:)", re.IGNORECASE)
 _LONGEST = 64  # of the name of an endpoint, which need not exist
 _NAMED = frozenset({"tools/call", "prompts/get"})
 _METHOD = re.compile(r"[a-zA-Z/_$.-]{1,64}")
+_REASON = 300  # characters of a failure that the log shows
 
+_log = logs.get("gateway.audit")
 
 Write = Callable[[Entry], None]
 """Takes one line for the log."""
+
+Failed = Callable[[Entry, MetaMCPError], None]
+"""Hears of a request that failed, where it was not its client, or an answer of its server, that said so."""
 
 
 class Record:
     """One request. Owned by the reactor's thread."""
 
-    __slots__ = ("_client", "_ended", "_method", "_session", "_since", "_write", "clock", "route")
+    __slots__ = ("_client", "_ended", "_failed", "_method", "_session", "_since", "_write", "clock", "route")
 
-    def __init__(self, write: Write, clock: Callable[[], float], client: Client, method: str, session: str) -> None:
+    def __init__(
+        self, write: Write, failed: Failed, clock: Callable[[], float], client: Client, method: str, session: str
+    ) -> None:
         self._write = write
+        self._failed = failed
         self._client = client
         self._method = method
         self._session = session
@@ -65,6 +75,9 @@ class Record:
             self._tell_target(entry, self.route)
         _tell_outcome(entry, error)
         self._write(entry)
+        failure = _failure(error)
+        if failure is not None:
+            self._failed(entry, failure)
 
     def _tell_target(self, entry: Entry, route: Route) -> None:
         entry.server = route.server
@@ -80,10 +93,12 @@ class Audit:
     def __init__(self, write: Write, clock: Callable[[], float]) -> None:
         self._write = write
         self._clock = clock
+        self._sparing = Sparing(clock)
 
     def begin(self, client: Client, method: str, session: str = "") -> Record:
         """``session``: as it may be shown."""
-        return Record(self._write, self._clock, client, method, session or client.session[:8])
+        session = session or client.session[:8]
+        return Record(self._write, self._failed, self._clock, client, method, session)
 
     def refused(self, request: Request, error: MetaMCPError) -> None:
         """``request`` never became a turn, or the turns of its messages."""
@@ -103,6 +118,16 @@ class Audit:
         entry.omitted = refusal.omitted or None
         self._write(entry)
 
+    def _failed(self, entry: Entry, error: MetaMCPError) -> None:
+        """Also for the gateway's log, where it stands beside what its server said and how it ended."""
+        if (omitted := self._sparing.admit()) is None:
+            return
+        shown = ("request", "session", "principal", "endpoint", "method", "server", "tool", "result", "rule", "seconds")
+        found = {name: value for name in shown if (value := getattr(entry, name)) not in ("", None)}
+        found.setdefault("server", error.data.get("server"))
+        reason = error.headline[:_REASON]
+        _log.warning("call-failed", extra=logs.fields(**found, reason=reason, omitted=omitted or None))
+
     def ordered(self, what: str, about: str = "") -> None:
         """An operator's action."""
         self._write(Entry(event="operator", action=what, about=about))
@@ -116,8 +141,15 @@ def start_refused(write: Write, server: str, error: MetaMCPError) -> None:
 def _entry(event: str, client: Client, session: str) -> Entry:
     return Entry(
         event=event, principal=client.principal, address=client.address, endpoint=client.endpoint[:_LONGEST],
-        transport=client.transport, session=session,
+        transport=client.transport, session=session, request=client.request,
     )  # fmt: skip
+
+
+def _failure(error: bytes | MetaMCPError | None) -> MetaMCPError | None:
+    """What an operator should hear of: neither the client's own fault, nor the server's own answer."""
+    if error is None or isinstance(error, bytes) or error.fault == "client":
+        return None
+    return error
 
 
 def _known(method: str) -> str:

@@ -22,7 +22,8 @@ from metamcp.protocol.jsonrpc import Kind
 
 
 class Client(msgspec.Struct, frozen=True, array_like=True):
-    """Who asks, through which door. ``session`` is empty before ``initialize``."""
+    """Who asks, through which door. ``session`` is empty before ``initialize``. ``request``: what this request of HTTP
+    is called in the logs."""
 
     endpoint: str
     principal: str
@@ -30,6 +31,7 @@ class Client(msgspec.Struct, frozen=True, array_like=True):
     session: str = ""
     revision: str = ""  # the MCP-Protocol-Version header
     address: str = ""  # of the network; one of IPv6 stands for its /64
+    request: str = ""
 
     @property
     def owner(self) -> str:

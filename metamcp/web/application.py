@@ -7,7 +7,7 @@ from typing import cast
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from metamcp.web import auth, cors, docker_test, errors, ops, probe, rates, sse, streamable, well_known
+from metamcp.web import auth, cors, docker_test, errors, ops, present, probe, rates, sse, streamable, well_known
 from metamcp.web.direct import Application, Direct
 from metamcp.web.present import incoming
 from metamcp.web.state import WebState
@@ -24,6 +24,7 @@ def create_app(state: WebState) -> Flask:
     if state.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=state.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     errors.register(app)
+    present.register(app)
     app.before_request(lambda: auth.check_origin(incoming()))
     cors.register(app)
     auth.register(app)

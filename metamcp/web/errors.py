@@ -40,7 +40,7 @@ def answer(incoming: Incoming, error: Exception) -> Outgoing:
     if isinstance(error, HTTPException):
         _audit(incoming, error.code or 500, error.name.lower().replace(" ", "-"))
         return _of_framework(error)
-    _log.error("request-failed", exc_info=error)
+    _log.error("request-failed", exc_info=error, extra=logs.fields(request=incoming.request_id))
     return Outgoing(500, _body(-32603, "internal error of the gateway; its log has the details"), JSON)
 
 

@@ -15,7 +15,8 @@ from werkzeug.datastructures import EnvironHeaders
 from metamcp.access.keys import Keys, Record
 from metamcp.access.policy import Door
 from metamcp.access.principal import ANONYMOUS
-from metamcp.web.environ import CONNECTION, variable
+from metamcp.web import request_ids
+from metamcp.web.environ import CONNECTION, REQUEST, variable
 from metamcp.web.hangup import Connection
 from metamcp.web.state import WebState
 
@@ -56,6 +57,11 @@ class Incoming:
     @property
     def remote_address(self) -> str:
         return self.environ.get("REMOTE_ADDR") or ""
+
+    @cached_property
+    def request_id(self) -> str:
+        found = self.environ[REQUEST] = self.state.request_ids.of(self.header(request_ids.HEADER))
+        return found
 
     @property
     def connection(self) -> Connection | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Flask, Response, g, request
 
+from metamcp.web import request_ids
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
 from metamcp.web.state import web_state
@@ -23,6 +24,16 @@ def incoming() -> Incoming:
         endpoint = (request.view_args or {}).get("endpoint")
         setattr(g, _KEY, Incoming(request.environ, web_state(), request.endpoint or "", endpoint))
     return cast("Incoming", getattr(g, _KEY))
+
+
+def register(app: Flask) -> None:
+    """Each answer says what its request is called in the logs."""
+
+    def name(response: Response) -> Response:
+        response.headers[request_ids.HEADER] = incoming().request_id
+        return response
+
+    app.after_request(name)
 
 
 def serve(blueprint: Blueprint, method: str, rule: str, view: View, *, strict: bool = False) -> None:

@@ -15,6 +15,7 @@ from metamcp.gateway.interface import Exchange, Gateway
 from metamcp.web.budget import Budget
 from metamcp.web.doors import Doors
 from metamcp.web.refusals import Refusals
+from metamcp.web.request_ids import RequestIds
 
 MOST_PROBES = 4
 """In one worker at once: nobody needs more, and they cost as much as streams of clients."""
@@ -67,6 +68,7 @@ class WebState:
     streams: OpenStreams = field(default_factory=OpenStreams)
     bodies: Budget = field(default_factory=Budget)
     refusals: Refusals = field(default_factory=Refusals)
+    request_ids: RequestIds = field(default_factory=RequestIds)
     probes: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_PROBES))
 
     def install(self, app: Flask) -> None:

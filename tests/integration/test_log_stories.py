@@ -1,9 +1,10 @@
-"""Whoever has only the gateway's standard error learns why a server did not start."""
+"""Whoever has only the gateway's standard error learns why a server did not start, and what belongs to a request."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from log_lines import JSON_LOG, lines, of
 SECRET = "swordfish-hunter2"
 SERVERS = {
     "good": process_server("good", env={"TOKEN": SECRET}),
+    "crash": process_server("crash-on-call", "9"),
+    "late": process_server("hang-on-call", timeouts={"start": 1, "call": 1, "total": 2}),
     "exits": process_server("exit-at-start", "3"),
     "absent": {"command": "/nonexistent/server", "args": []},
     "no-secret": process_server("good", env={"TOKEN": "${NEVER_SET_ANYWHERE}"}),
@@ -29,7 +32,7 @@ FAILING = ("exits", "absent", "no-secret", "not-allowed", "forbidden", "no-engin
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("stories")
-    env = {"DOCKER_HOST": f"unix://{folder}/docker.sock", **JSON_LOG}
+    env = {"DOCKER_HOST": f"unix://{folder}/docker.sock", "GUNICORN_CMD_ARGS": "--access-logfile -", **JSON_LOG}
     with running_gateway(folder, SERVERS, images=["alpine"], env=env, ready=False) as running:
         eventually(lambda: all(told(running, name, "catalog-failed") for name in FAILING), "all have failed", 60)
         yield running
@@ -96,7 +99,7 @@ def test_wrong_configuration_is_told_with_every_path_and_ends_the_start(tmp_path
     assert "Traceback" not in done.stderr
 
 
-# --- births and deaths -------------------------------------------------------------------------------------
+# --- births and deaths, and what belongs to a request -------------------------------------------------------
 
 
 def test_every_birth_has_its_death_and_says_for_whom_it_is(gateway: GatewayProcess) -> None:
@@ -121,6 +124,31 @@ def closed(gateway: GatewayProcess) -> list[dict[str, object]]:
 def test_the_link_has_a_birth_for_each_worker(gateway: GatewayProcess) -> None:
     events = [line["event"] for line in lines(gateway.log)]
     assert events.count("link-connected") == events.count("link-opened") == 1
+
+
+@pytest.mark.parametrize(("server", "result"), [("crash", "died"), ("late", "deadline"), ("not-allowed", "error")])
+def test_one_name_leads_from_the_answer_over_all_logs(gateway: GatewayProcess, server: str, result: str) -> None:
+    session = gateway.open_session()
+    name = f"story-{server}"
+    params = {"name": f"{server}__echo", "arguments": {"text": SECRET}}
+    answer = gateway.rpc("tools/call", params, session=session, **{"X-Request-ID": name})
+    assert answer.headers["X-Request-ID"] == name and "error" in answer.json()
+    eventually(lambda: f'" {name}\n' in gateway.log, "the access log has it")
+    (access,) = [line for line in gateway.log.splitlines() if line.endswith(f" {name}")]
+    assert '"POST /metamcp/default/mcp" 200' in access
+    (failed,) = [line for line in lines(gateway.log) if line.get("request") == name]
+    assert (failed["event"], failed["session"], failed["principal"]) == ("call-failed", session[:8], "anonymous")
+    assert failed["server"] == server and failed["reason"] and failed["method"] == "tools/call"
+    assert failed["result"] == result
+    audit = gateway.folder / "var" / "audit.jsonl"
+    eventually(lambda: name in audit.read_text(), "the audit log has it")
+    (line,) = [found for found in map(json.loads, audit.read_text().splitlines()) if found.get("request") == name]
+    assert line["result"] == result and line["session"] == session[:8]
+
+
+def test_each_request_without_a_name_gets_one_of_its_own(gateway: GatewayProcess) -> None:
+    names = [gateway.get("/health").headers["X-Request-ID"] for _ in range(10)]
+    assert len(set(names)) == 10 and all(re.fullmatch(r"[0-9a-f]{8}-\d+", name) for name in names)
 
 
 def test_no_line_has_the_value_of_an_environment(gateway: GatewayProcess) -> None:
