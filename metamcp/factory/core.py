@@ -30,6 +30,7 @@ from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.factory.runtimes import build_means, tells_memory
 from metamcp.factory.starting import build_resolver, launcher, resolve_remote
+from metamcp.factory.tracing import LAST_SECONDS, build_traces
 from metamcp.gateway.admission import Admission
 from metamcp.gateway.audit import Audit
 from metamcp.gateway.catalog import Catalog, Sources
@@ -61,6 +62,7 @@ from metamcp.runtime.teardown import Teardown
 from metamcp.runtime.watch import Watch
 from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import AuditLog
+from metamcp.telemetry.spans import Traces
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
 from metamcp.upstream.remote.child import RemoteChild
@@ -104,6 +106,7 @@ class Core:
     audience: Audience
     admission: Admission
     audit_log: AuditLog
+    traces: Traces | None
     lock: int
 
     def gateway(self) -> Gateway:
@@ -128,6 +131,8 @@ class Core:
             workers.close(_CLOSE_SECONDS)
         self.engine.close()
         self.audit_log.close()
+        if self.traces is not None:
+            self.traces.close(LAST_SECONDS)
         self.reactor.close()
         os.close(self.lock)
 
@@ -153,7 +158,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         """Of the configuration in force."""
         return build_resolver(settings, engine.address, live.loaded, identity, means.dialect)
 
-    audit_log = _audit_log(settings)
+    audit_log, traces = _audit_log(settings), build_traces(settings, "supervisor")
     ledger = Ledger(settings.state_dir)
     programs = Programs()
     image_admission = build_admission(engine, programs, ledger)
@@ -165,7 +170,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping, tells_memory(settings))
     supervisor = Supervisor(
         reactor, starters, launch, means.runtime, teardown, inquest, grace or Grace(),
-        lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote), STARTERS,
+        lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote, traces is not None), STARTERS,
         Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
     servers = live.config.servers
@@ -198,7 +203,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         credentials=lambda: credentials(settings.state_dir),
     )  # fmt: skip
     operators = answers_of(occasion, snapshot, judging(resolver, engine, image_admission), reactor, questions)
-    audit = Audit(audit_log.write, reactor.clock)
+    audit = Audit(audit_log.write, reactor.clock, traces)
 
     def try_again(server: str) -> Body:
         return reset(live, pool, catalog, server)
@@ -227,7 +232,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     watch = Watch(engine, reactor, identity.instance, audience, cuts)
     core = Core(
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
-        screeners, issuers, questions, engine, programs, means, watch, audience, admission, audit_log, lock,
+        screeners, issuers, questions, engine, programs, means, watch, audience, admission, audit_log,
+        traces, lock,
     )  # fmt: skip
     _schedule(core, registry)
     return core

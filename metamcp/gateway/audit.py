@@ -19,11 +19,13 @@ from metamcp.errors import (
     ServerDied,
     ShuttingDown,
 )
+from metamcp.gateway import spans
 from metamcp.gateway.interface import Ask, Batch, Client, Post, Refusal, Request, Stateless
 from metamcp.gateway.namespace import Route
 from metamcp.protocol import jsonrpc
 from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import Entry
+from metamcp.telemetry.spans import Span, Traces
 from metamcp.telemetry.sparing import Sparing
 
 _UNRECORDED = frozenset({"ping"})
@@ -48,7 +50,7 @@ Failed = Callable[[Entry, MetaMCPError], None]
 class Record:
     """One request. Owned by the reactor's thread."""
 
-    __slots__ = ("_client", "_ended", "_failed", "_method", "_session", "_since", "_write", "clock", "route")
+    __slots__ = ("_client", "_ended", "_failed", "_method", "_session", "_since", "_write", "clock", "route", "span")
 
     def __init__(
         self, write: Write, failed: Failed, clock: Callable[[], float], client: Client, method: str, session: str
@@ -62,6 +64,7 @@ class Record:
         self._ended = False
         self.clock = clock
         self.route: Route | None = None  # once it is known
+        self.span: Span | None = None  # where traces are wanted
 
     def end(self, error: bytes | MetaMCPError | None = None) -> None:
         """``error``: the server's own as raw JSON, or the gateway's; None for a result."""
@@ -78,6 +81,8 @@ class Record:
         failure = _failure(error)
         if failure is not None:
             self._failed(entry, failure)
+        if self.span is not None:
+            spans.end(self.span, entry, failure.headline if failure is not None else "")
 
     def _tell_target(self, entry: Entry, route: Route) -> None:
         entry.server = route.server
@@ -90,15 +95,19 @@ class Record:
 class Audit:
     """Owned by the reactor's thread."""
 
-    def __init__(self, write: Write, clock: Callable[[], float]) -> None:
+    def __init__(self, write: Write, clock: Callable[[], float], traces: Traces | None = None) -> None:
         self._write = write
         self._clock = clock
+        self._traces = traces
         self._sparing = Sparing(clock)
 
     def begin(self, client: Client, method: str, session: str = "") -> Record:
         """``session``: as it may be shown."""
         session = session or client.session[:8]
-        return Record(self._write, self._failed, self._clock, client, method, session)
+        record = Record(self._write, self._failed, self._clock, client, method, session)
+        if client.trace is not None and method not in _UNRECORDED:
+            record.span = spans.begin(self._traces, client, _known(method), session)
+        return record
 
     def refused(self, request: Request, error: MetaMCPError) -> None:
         """``request`` never became a turn, or the turns of its messages."""

@@ -24,16 +24,19 @@ from metamcp.errors import (
     ServerMisbehaved,
     server_unavailable,
 )
-from metamcp.protocol import jsonrpc
+from metamcp.protocol import jsonrpc, trace_context
 from metamcp.protocol.framing import LineSplitter, LineTooLong
 from metamcp.protocol.jsonrpc import JsonObject, Message, NestedTooDeeply, Raw
 from metamcp.protocol.peer import Peer
+from metamcp.protocol.trace_context import TraceContext
 from metamcp.runtime.child import Child, Exit
 from metamcp.runtime.diagnosis.advice import advice
 from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.process.interface import ENGINE_REFUSED
 from metamcp.runtime.states import OVER, PING_EVERY, PING_SECONDS, ChildState
 from metamcp.telemetry import logs
+from metamcp.telemetry.spans import Span
+from metamcp.upstream import spans
 from metamcp.upstream.opening import Opening, SpokenEra
 
 MAX_LINE = 32 * 1024 * 1024
@@ -67,7 +70,8 @@ class Listener(Protocol):
 @dataclass(slots=True, eq=False)
 class UpstreamCall:
     """One request on its way to a server. ``on_event`` gets progress notifications, ready to send; ``on_question``
-    the method of what the server asks, where nobody else can be asked and this is the only call in flight."""
+    the method of what the server asks, where nobody else can be asked and this is the only call in flight. ``cause``:
+    the span that it is a part of, where traces are wanted; ``span`` is its own, once it is on its way."""
 
     method: str
     params: JsonObject
@@ -80,11 +84,15 @@ class UpstreamCall:
     last: float = 0.0
     started: float = field(default=0.0)
     unwaited: bool = False  # a subscription, or a ping: it has no deadline, and no client waits for its result
+    cause: Span | None = None
+    span: Span | None = None
 
     def end(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
         """Once. Who is told knows the call, in most cases; so that no cycle is left, the call forgets them."""
         done, self.on_done = self.on_done, _told
         self.on_event = self.on_question = None
+        if self.span is not None:
+            spans.end(self.span, self.method, result, error)
         done(result, error)
 
 
@@ -319,6 +327,11 @@ class UpstreamConnection:
         params = call.params
         if call.token:
             params = params | {"_meta": _with_token(params["_meta"], call.id)}
+        if call.cause is not None:
+            call.span = spans.begin(
+                call.cause, self.spec.name, self.spec.url, self.child, call.method, params, call.id
+            )
+            params = trace_context.insert(params, TraceContext(*call.span.carrier))
         self._write(jsonrpc.request(b"%d" % call.id, call.method, jsonrpc.encode(params)))
 
     def _enter(self, call: UpstreamCall) -> None:

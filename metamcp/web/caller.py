@@ -18,7 +18,7 @@ def client(
     """Its address is, behind the trusted proxies (``METAMCP_TRUSTED_PROXIES``), what the last of them has seen."""
     return Client(
         endpoint, incoming.principal, transport, session, revision, network(incoming.remote_address),
-        incoming.request_id,
+        incoming.request_id, incoming.trace,
     )  # fmt: skip
 
 

@@ -21,8 +21,8 @@ _ROUTES = re.compile(
 )  # fmt: skip
 _METHODS = "GET, POST, DELETE, OPTIONS"
 _HEADERS = (
-    "accept", "authorization", "content-type", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version",
-    "mcp-session-id", "x-api-key", "x-request-id",
+    "accept", "authorization", "baggage", "content-type", "last-event-id", "mcp-method", "mcp-name",
+    "mcp-protocol-version", "mcp-session-id", "traceparent", "tracestate", "x-api-key", "x-request-id",
 )  # fmt: skip
 _PARAMETER = re.compile(r"mcp-param-[!#$%&'*+.^_`|~0-9a-z-]+")
 """A header that repeats an argument of a tool (2026-07-28): the names are the server's, so a list cannot hold them."""

@@ -11,7 +11,7 @@ from metamcp.gateway.interface import Client, failure
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
 from metamcp.telemetry import logs
-from metamcp.web import caller
+from metamcp.web import caller, spans
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
 from metamcp.web.present import incoming as present
@@ -26,7 +26,8 @@ _log = logs.get("web.errors")
 
 def register(app: Flask) -> None:
     def handle(error: Exception) -> Response:
-        return answer(present(), error).flask()
+        incoming = present()
+        return spans.over(incoming, answer(incoming, error)).flask()
 
     for kind in (MetaMCPError, HTTPException, Exception):
         app.register_error_handler(kind, handle)

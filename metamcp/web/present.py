@@ -7,7 +7,7 @@ from typing import cast
 
 from flask import Blueprint, Flask, Response, g, request
 
-from metamcp.web import request_ids
+from metamcp.web import request_ids, spans
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
 from metamcp.web.state import web_state
@@ -41,7 +41,8 @@ def serve(blueprint: Blueprint, method: str, rule: str, view: View, *, strict: b
     is another path."""
 
     def call(endpoint: str, **named: str) -> Response:
-        return view(incoming(), endpoint, **named).flask()
+        asked = incoming()
+        return spans.over(asked, view(asked, endpoint, **named)).flask()
 
     slash = {"strict_slashes": strict}
     name = view.__name__

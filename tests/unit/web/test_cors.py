@@ -49,7 +49,7 @@ def test_preflight_is_answered_without_a_key_and_without_the_gateway(
 def test_preflight_allows_every_header_of_the_protocol(http: FlaskClient) -> None:
     assert listed(preflight(http), "Access-Control-Allow-Headers") == {
         "accept", "authorization", "content-type", "last-event-id", "mcp-protocol-version", "mcp-session-id",
-        "mcp-method", "mcp-name", "x-api-key", "x-request-id",
+        "mcp-method", "mcp-name", "x-api-key", "x-request-id", "traceparent", "tracestate", "baggage",
     }  # fmt: skip
 
 
