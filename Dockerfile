@@ -6,11 +6,13 @@ ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS packages
 # mcp is the client of the tests; what the gateway runs on is the rest. No compiler: every package comes as a wheel.
-COPY requirements.txt /tmp/requirements.txt
+# TRACES=1 adds what traces need (docs/operations.md).
+ARG TRACES=
+COPY requirements.txt requirements-otel.txt /tmp/
 RUN sed '/^mcp==/d' /tmp/requirements.txt > /tmp/gateway.txt \
     && python3 -m venv --without-pip /opt/venv \
     && python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
-       --only-binary :all: -r /tmp/gateway.txt \
+       --only-binary :all: -r /tmp/gateway.txt ${TRACES:+-r /tmp/requirements-otel.txt} \
     && /opt/venv/bin/python -m compileall -q -j 0 /opt/venv/lib
 
 FROM ${BASE}

@@ -15,6 +15,7 @@ from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
+from metamcp.factory import tracing
 from metamcp.keeper import DistantKeeper, Keeper
 from metamcp.web.access_log import FORMAT, MaskingLogger
 from metamcp.web.http_server import Edge
@@ -22,6 +23,7 @@ from metamcp.web.worker import worker
 
 try:
     _settings = Settings.from_env(os.environ)
+    tracing.require(_settings)
     if separation.needed(_settings, os.environ):
         separation.separate(_settings, os.environ)
 except ConfigInvalid as _error:

@@ -39,9 +39,19 @@ class MetaMCPError(Exception):
         return str(named) if named else re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
     @property
+    def advice(self) -> str:
+        """What to do; "" where nothing is known but the text."""
+        return str(self.data.get("advice") or self.data.get("hint") or "")
+
+    @property
+    def headline(self) -> str:
+        """The first line of the text; behind it may stand what a server printed."""
+        return self.text.partition("\n")[0]
+
+    @property
     def told(self) -> str:
         """The text, and what to do, where the text does not say that itself."""
-        advice = str(self.data.get("advice") or self.data.get("hint") or "")
+        advice = self.advice
         if not advice or advice.rstrip(".").casefold() in self.text.casefold():
             return self.text
         return f"{self.text.rstrip('.')}. {advice[0].upper()}{advice[1:]}"

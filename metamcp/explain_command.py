@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 
 import click
 
@@ -14,7 +13,6 @@ from metamcp.config.settings import Settings
 from metamcp.errors import EngineUnavailable, MetaMCPError
 from metamcp.factory.remembering import image_id
 from metamcp.factory.starting import build_resolver, resolve_remote
-from metamcp.runtime.command import launch
 from metamcp.runtime.command.effective import Effective, Resolver
 from metamcp.runtime.engine import Engine
 from metamcp.runtime.labels import Identity
@@ -69,7 +67,7 @@ def _remote_explanation(spec: ServerSpec) -> list[str]:
 
 def _explanation(effective: Effective) -> list[str]:
     plan = effective.plan
-    lines = ["command: " + shlex.join(launch.masked(plan.argv, plan.secret_values))]
+    lines = [f"command: {plan.shown}"]
     if effective.verdict is not None:
         lines.append(f"image: {effective.verdict.reason}")
     if effective.decision is not None:

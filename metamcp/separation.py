@@ -34,7 +34,7 @@ SEPARATED = "METAMCP_SEPARATED"
 """Set for the web tier once it is on its own: the descriptor of the channel, or empty in split mode."""
 
 VARIABLES = {*WEB_VARIABLES, "FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS", "LANG", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"}
-_FAMILIES = ("LC_", "PYTHON")
+_FAMILIES = ("LC_", "OTEL_", "PYTHON")
 _NO_NEW_PRIVILEGES = 38  # prctl(2)
 
 

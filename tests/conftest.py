@@ -89,5 +89,5 @@ def _descriptors() -> set[str]:
 def environment_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator's own variables must not steer the tests."""
     for name in list(os.environ):
-        if name.startswith("METAMCP_") or name == "WEB_CONCURRENCY":
+        if name.startswith(("METAMCP_", "OTEL_")) or name == "WEB_CONCURRENCY":
             monkeypatch.delenv(name)

@@ -102,6 +102,10 @@ class FakeChild:
         return self.plan.container_name if self.plan else ""
 
     @property
+    def short_session(self) -> str:
+        return self.session[:8]
+
+    @property
     def messages(self) -> list[Json]:
         return [json.loads(line) for line in self.written]
 

@@ -14,6 +14,9 @@ from metamcp.config.document import did_you_mean
 from metamcp.config.engine_address import ENGINE_VARIABLES, address_problem
 from metamcp.config.images import parse_reference
 from metamcp.config.rates import rate_problem
+from metamcp.config.traces import TRACE_VARIABLES
+from metamcp.config.traces import problem as trace_problem
+from metamcp.config.traces import wanted as traces_wanted
 from metamcp.errors import CommandInvalid, ConfigInvalid
 
 Runtime = Literal["docker-cli", "docker-api", "podman"]
@@ -43,6 +46,7 @@ VARIABLES = (
     "METAMCP_MAX_INSTANCES_PER_PRINCIPAL",
     "METAMCP_LOG_LEVEL",
     "METAMCP_LOG_FORMAT",
+    *TRACE_VARIABLES,
     *ENGINE_VARIABLES,
     "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL",
 )
@@ -60,6 +64,7 @@ WEB_VARIABLES = (
     "METAMCP_RATE_LIMIT",
     "METAMCP_LOG_LEVEL",
     "METAMCP_LOG_FORMAT",
+    *TRACE_VARIABLES,
 )
 """Those that the web tier reads. It gets no others where it runs as a user of its own."""
 
@@ -116,6 +121,7 @@ class Settings:
     max_instances_per_principal: int = 500
     log_level: str = "INFO"
     log_format: LogFormat = "text"
+    traces: bool = False
     transform_localhost: bool = True
 
     @classmethod
@@ -176,8 +182,11 @@ def _from_env(environ: Mapping[str, str]) -> Settings:
         max_instances_per_principal=read("METAMCP_MAX_INSTANCES_PER_PRINCIPAL", _whole(MOST_INSTANCES), most),
         log_level=read("METAMCP_LOG_LEVEL", _one_of(LOG_LEVELS), usual.log_level),
         log_format=read("METAMCP_LOG_FORMAT", _one_of(LOG_FORMATS), usual.log_format),
+        traces=traces_wanted(read.text),
         transform_localhost=read("TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL", _flag, usual.transform_localhost),
     )
+    for name in TRACE_VARIABLES if settings.traces else ():
+        read(name, _of_traces(name), "")
     read("DOCKER_HOST", _engine, "")  # told with the other mistakes; engine_address.locate uses it
     if settings.supervisor_user and not settings.web_user:
         read.problems.append(("METAMCP_SUPERVISOR_USER", "needs METAMCP_WEB_USER, too"))
@@ -291,6 +300,15 @@ def _engine(text: str) -> str:
     if problem := address_problem(text):
         raise _Wrong(problem)
     return text
+
+
+def _of_traces(name: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if wrong := trace_problem(name, text):
+            raise _Wrong(wrong)
+        return text
+
+    return read
 
 
 def _image(text: str) -> str:

@@ -31,6 +31,7 @@ from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.factory.runtimes import build_means, tells_memory
 from metamcp.factory.starting import build_resolver, launcher, resolve_remote
+from metamcp.factory.tracing import LAST_SECONDS, build_traces
 from metamcp.factory.views import build_views
 from metamcp.gateway.admission import Admission
 from metamcp.gateway.audit import Audit
@@ -68,6 +69,7 @@ from metamcp.runtime.watch import Watch
 from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import AuditLog
 from metamcp.telemetry.moments import Moments
+from metamcp.telemetry.spans import Traces
 from metamcp.telemetry.tally import Tally
 from metamcp.upstream.era import Eras
 from metamcp.upstream.pool import UpstreamPool
@@ -113,6 +115,7 @@ class Core:
     admission: Admission
     audit_log: AuditLog
     measurement: Measurement
+    traces: Traces | None
     lock: int
 
     def gateway(self) -> Gateway:
@@ -137,6 +140,8 @@ class Core:
             workers.close(_CLOSE_SECONDS)
         self.engine.close()
         self.audit_log.close()
+        if self.traces is not None:
+            self.traces.close(LAST_SECONDS)
         self.reactor.close()
         os.close(self.lock)
 
@@ -162,7 +167,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         """Of the configuration in force."""
         return build_resolver(settings, engine.address, live.loaded, identity, means.dialect)
 
-    audit_log, tally = _audit_log(settings), Tally()
+    audit_log, tally, traces = _audit_log(settings), Tally(), build_traces(settings, "supervisor")
     ledger = Ledger(settings.state_dir)
     programs = Programs()
     image_admission = build_admission(engine, programs, ledger)
@@ -174,7 +179,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     teardown, inquest = Teardown(reactor, chores, engine), Inquest(reactor, chores, engine.ping, tells_memory(settings))
     supervisor = Supervisor(
         reactor, starters, launch, means.runtime, teardown, inquest, grace or Grace(),
-        lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote), STARTERS,
+        lambda spec, session: RemoteChild(reactor, spec, session, resolve_remote, traces is not None), STARTERS,
         Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
     servers = live.config.servers
@@ -208,7 +213,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         credentials=lambda: credentials(settings.state_dir),
     )  # fmt: skip
     operators = answers_of(occasion, snapshot, judging(resolver, engine, image_admission), reactor, questions)
-    audit = counting_audit(audit_log, reactor, live, tally, views.calls)
+    audit = counting_audit(audit_log, reactor, live, tally, views.calls, traces)
     orders = Orders(live, pool, catalog)
     operators |= {
         **views.operators, **orders.operators(),
@@ -247,7 +252,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     core = Core(
         reactor, router, supervisor, pool, catalog, images, remembering, reloader, starters, chores, readers,
         screeners, issuers, questions, engine, programs, means, watch, audience, admission, audit_log, measurement,
-        lock,
+        traces, lock,
     )  # fmt: skip
     _schedule(core, registry, views.history)
     return core

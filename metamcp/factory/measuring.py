@@ -8,12 +8,15 @@ from metamcp.gateway.audit import Audit, Journal, Write
 from metamcp.gateway.interface import Ask, Reply
 from metamcp.gateway.measurement import counted
 from metamcp.telemetry.audit_log import AuditLog, Entry
+from metamcp.telemetry.spans import Traces
 from metamcp.telemetry.tally import Tally
 
 
-def counting_audit(audit_log: AuditLog, reactor: Reactor, live: Live, tally: Tally, journal: Journal) -> Audit:
+def counting_audit(
+    audit_log: AuditLog, reactor: Reactor, live: Live, tally: Tally, journal: Journal, traces: Traces | None
+) -> Audit:
     """Each request that has its line is counted."""
-    return Audit(counted(tally, live, audit_log.write), reactor.clock, journal)
+    return Audit(counted(tally, live, audit_log.write), reactor.clock, journal, traces)
 
 
 def counting_refusals(audit_log: AuditLog, reactor: Reactor, tally: Tally) -> Write:

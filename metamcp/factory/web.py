@@ -6,6 +6,7 @@ from flask import Flask
 
 from metamcp.access.keyfile import KeyFile, path_in
 from metamcp.config.settings import Settings
+from metamcp.factory.tracing import build_traces
 from metamcp.gateway.interface import Gateway
 from metamcp.link.client import LinkClient
 from metamcp.telemetry.edge import EDGE
@@ -28,9 +29,10 @@ def build_web(settings: Settings, gateway: Gateway | None = None) -> Flask:
     hosts = frozenset(settings.allowed_hosts)
     origins = frozenset(settings.allowed_origins) or hosts
     keys = KeyFile(path_in(settings.state_dir))
+    traces = build_traces(settings, "web")
     return create_app(
         WebState(
             gateway, hosts, origins, keys, ToldDoors(gateway), settings.public_url,
-            trusted_proxies=settings.trusted_proxies, rate_limit=settings.rate_limit,
+            trusted_proxies=settings.trusted_proxies, rate_limit=settings.rate_limit, traces=traces,
         )
     )  # fmt: skip

@@ -21,10 +21,14 @@ from metamcp.errors import (
     ServerDied,
     ShuttingDown,
 )
+from metamcp.gateway import spans
 from metamcp.gateway.interface import Ask, Batch, Client, Post, Refusal, Request, Stateless
 from metamcp.gateway.namespace import Route
 from metamcp.protocol import jsonrpc
+from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import Entry
+from metamcp.telemetry.spans import Span, Traces
+from metamcp.telemetry.sparing import Sparing
 
 _UNRECORDED = frozenset({"ping"})
 _REFUSALS = (AtCapacity, RefusedByPolicy, CommandInvalid, ShuttingDown)
@@ -34,10 +38,15 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}(?=:)", re.IGNORECASE)
 _LONGEST = 64  # of the name of an endpoint or a server, which need not exist
 _NAMED = frozenset({"tools/call", "prompts/get"})
 _METHOD = re.compile(r"[a-zA-Z/_$.-]{1,64}")
+_REASON = 300  # characters of a failure that the log shows
 
+_log = logs.get("gateway.audit")
 
 Write = Callable[[Entry], None]
 """Takes one line for the log."""
+
+Failed = Callable[[Entry, MetaMCPError], None]
+"""Hears of a request that failed, where it was not its client, or an answer of its server, that said so."""
 
 
 class Journal(Protocol):
@@ -58,12 +67,16 @@ class NoJournal:
 class Record:
     """One request. Owned by the reactor's thread. ``session``: as it may be shown; ``since``: monotonic seconds."""
 
-    __slots__ = ("_client", "_ended", "_journal", "_write", "clock", "method", "route", "session", "since")
+    __slots__ = (
+        "_client", "_ended", "_failed", "_journal", "_write", "clock", "method", "route", "session", "since", "span",
+    )  # fmt: skip
 
     def __init__(
-        self, write: Write, clock: Callable[[], float], client: Client, method: str, session: str, journal: Journal
-    ) -> None:
+        self, write: Write, failed: Failed, clock: Callable[[], float], client: Client, method: str, session: str,
+        journal: Journal,
+    ) -> None:  # fmt: skip
         self._write = write
+        self._failed = failed
         self._journal = journal
         self._client = client
         self._ended = False
@@ -72,6 +85,7 @@ class Record:
         self.since = clock()
         self.clock = clock
         self.route: Route | None = None  # once it is known
+        self.span: Span | None = None  # where traces are wanted
 
     def begin(self) -> None:
         """Its request was taken, and will end."""
@@ -88,6 +102,11 @@ class Record:
         _tell_outcome(entry, error)
         self._write(entry)
         self._journal.ended(self, entry)
+        failure = _failure(error)
+        if failure is not None:
+            self._failed(entry, failure)
+        if self.span is not None:
+            spans.end(self.span, entry, failure.headline if failure is not None else "")
 
     def entry(self) -> Entry:
         """What is known so far."""
@@ -108,14 +127,26 @@ class Record:
 class Audit:
     """Owned by the reactor's thread."""
 
-    def __init__(self, write: Write, clock: Callable[[], float], journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        write: Write,
+        clock: Callable[[], float],
+        journal: Journal | None = None,
+        traces: Traces | None = None,
+    ) -> None:
         self._write = write
         self._clock = clock
         self._journal: Journal = journal or NoJournal()
+        self._traces = traces
+        self._sparing = Sparing(clock)
 
     def begin(self, client: Client, method: str, session: str = "") -> Record:
         """``session``: as it may be shown."""
-        return Record(self._write, self._clock, client, method, session or client.session[:8], self._journal)
+        session = session or client.session[:8]
+        record = Record(self._write, self._failed, self._clock, client, method, session, self._journal)
+        if client.trace is not None and method not in _UNRECORDED:
+            record.span = spans.begin(self._traces, client, _known(method), session)
+        return record
 
     def refused(self, request: Request, error: MetaMCPError) -> None:
         """``request`` never became a turn, or the turns of its messages."""
@@ -140,6 +171,16 @@ class Audit:
         about = about[:_LONGEST]
         self._write(Entry(event="operator", action=what, about=about, principal=principal, address=address))
 
+    def _failed(self, entry: Entry, error: MetaMCPError) -> None:
+        """Also for the gateway's log, where it stands beside what its server said and how it ended."""
+        if (omitted := self._sparing.admit()) is None:
+            return
+        shown = ("request", "session", "principal", "endpoint", "method", "server", "tool", "result", "rule", "seconds")
+        found = {name: value for name in shown if (value := getattr(entry, name)) not in ("", None)}
+        found.setdefault("server", error.data.get("server"))
+        reason = error.headline[:_REASON]
+        _log.warning("call-failed", extra=logs.fields(**found, reason=reason, omitted=omitted or None))
+
 
 def start_refused(write: Write, server: str, error: MetaMCPError) -> None:
     """Any thread: policy or allowlist refuse to start ``server``."""
@@ -149,8 +190,15 @@ def start_refused(write: Write, server: str, error: MetaMCPError) -> None:
 def _entry(event: str, client: Client, session: str) -> Entry:
     return Entry(
         event=event, principal=client.principal, address=client.address, endpoint=client.endpoint[:_LONGEST],
-        transport=client.transport, session=session,
+        transport=client.transport, session=session, request=client.request,
     )  # fmt: skip
+
+
+def _failure(error: bytes | MetaMCPError | None) -> MetaMCPError | None:
+    """What an operator should hear of: neither the client's own fault, nor the server's own answer."""
+    if error is None or isinstance(error, bytes) or error.fault == "client":
+        return None
+    return error
 
 
 def _known(method: str) -> str:

@@ -115,7 +115,8 @@ class BridgedCall(Listener):
         self._asked = asked
         self._server_info = server_info
         self._release = release
-        self._call = UpstreamCall(method, params, self._done, self._event, self._undeclared)
+        cause = turn.record.span
+        self._call = UpstreamCall(method, params, self._done, self._event, self._undeclared, cause=cause)
         self._uri = jsonrpc.decode_string(params["uri"], "uri") if "uri" in params else ""
         self._questions: dict[str, _Question] = {}
         self._serial = itertools.count(1)

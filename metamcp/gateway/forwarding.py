@@ -79,13 +79,17 @@ class Forwarding:
         token = progress_token(request.params)
         over = self._release(spec, connection)
         if era == "legacy":
-            call = UpstreamCall(request.method, request.params, _answering(turn, over), turn.event, token=token)
+            call = UpstreamCall(
+                request.method, request.params, _answering(turn, over), turn.event, token=token, cause=turn.record.span
+            )
             connection.call(call)
             turn.cancel = lambda told: connection.cancel(call, told)
             return
         relay = self._relays[session.id]
         params = envelope.wrap(request.params, relay.capabilities, relay.client_info, session.log_level)
-        call = UpstreamCall(request.method, params, lambda _result, _error: None, token=token)
+        call = UpstreamCall(
+            request.method, params, lambda _result, _error: None, token=token, cause=turn.record.span
+        )
         Rounds(self._reactor, turn, connection, call, relay.declared, self._unique, over).begin()
 
     def instance(self, session: ClientSession, spec: ServerSpec) -> UpstreamConnection:
@@ -127,7 +131,9 @@ class Forwarding:
             connection = self._of_principal(turn.client.principal, spec, "modern")
         done = _answering(turn, self._release(spec, connection))
         token = progress_token(request.params)
-        call = UpstreamCall(request.method, request.params, done, turn.event, token=token)
+        call = UpstreamCall(
+            request.method, request.params, done, turn.event, token=token, cause=turn.record.span
+        )
         connection.call(call)
         turn.cancel = lambda told: connection.cancel(call, told)
 

@@ -19,10 +19,12 @@ from metamcp.errors import MetaMCPError
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.headers import Params
 from metamcp.protocol.jsonrpc import Kind
+from metamcp.protocol.trace_context import TraceContext
 
 
 class Client(msgspec.Struct, frozen=True, array_like=True):
-    """Who asks, through which door. ``session`` is empty before ``initialize``."""
+    """Who asks, through which door. ``session`` is empty before ``initialize``. ``request``: what this request of HTTP
+    is called in the logs; ``trace``: the span of which what is done for it is a part, None where none are wanted."""
 
     endpoint: str
     principal: str
@@ -30,6 +32,8 @@ class Client(msgspec.Struct, frozen=True, array_like=True):
     session: str = ""
     revision: str = ""  # the MCP-Protocol-Version header
     address: str = ""  # of the network; one of IPv6 stands for its /64
+    request: str = ""
+    trace: TraceContext | None = None
 
     @property
     def owner(self) -> str:

@@ -63,7 +63,9 @@ class Rounds:
 
     def _send(self, more: JsonObject) -> None:
         first = self._first
-        self._call = UpstreamCall(first.method, first.params | more, self._done, self._turn.event, token=first.token)
+        self._call = UpstreamCall(
+            first.method, first.params | more, self._done, self._turn.event, token=first.token, cause=first.cause
+        )
         self._connection.call(self._call)
 
     def _hold(self, held: bool) -> None:

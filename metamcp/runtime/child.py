@@ -24,6 +24,7 @@ STDIN_LIMIT = 64 * 1024 * 1024
 """Bytes that may wait for a server that does not read its input, before the child is given up."""
 
 _SHORT_ID = 12
+_SHORT_SESSION = 8  # its id is a secret
 _KILLED = 128 + signal.SIGKILL
 _CLI_CHATTER = ("Run 'docker", "See 'docker", "Run 'podman", "See 'podman")
 """What the CLI says after every error of its own, and after the line that tells what is wrong."""
@@ -119,8 +120,8 @@ class Child:
         _log.info(
             "child-born",
             extra=logs.fields(
-                server=self.server, pid=self.pid, container=plan.container_name,
-                id=process.container_id[:_SHORT_ID] or None,
+                server=self.server, pid=self.pid, container=plan.container_name or None,
+                id=process.container_id[:_SHORT_ID] or None, session=self.short_session or None, command=plan.shown,
             ),
         )
         for data in self._unsent:
@@ -148,6 +149,27 @@ class Child:
             self._unsent.append(data)
         else:
             self._stdin.write(data)
+
+    @property
+    def container_name(self) -> str:
+        """"" while unknown, and for what is no container."""
+        return self.plan.container_name if self.plan is not None else ""
+
+    @property
+    def short_session(self) -> str:
+        """Of the session that it is for, as it may be shown."""
+        return self.session[:_SHORT_SESSION]
+
+    @property
+    def _advice(self) -> str:
+        """Where it could not be started: what to do, if the reason does not say that itself."""
+        advice = self.error.advice if self.error is not None else ""
+        return "" if self.error is None or advice in self.error.text else advice
+
+    @property
+    def _unborn_command(self) -> str | None:
+        """What would have told its birth, where there was none."""
+        return self.plan.shown if self.plan is not None and self._process is None else None
 
     def become(self, state: ChildState) -> None:
         if state is not self.state and may_follow(self.state, state):
@@ -207,11 +229,6 @@ class Child:
     def is_container(self) -> bool:
         return bool(self.container_name)
 
-    @property
-    def container_name(self) -> str:
-        """"" for what is no container, and until its command is made."""
-        return self.plan.container_name if self.plan is not None else ""
-
     # --- its end ---------------------------------------------------------------------------------------
 
     def _stdin_lost(self, reason: str) -> None:
@@ -243,9 +260,11 @@ class Child:
         _log.info(
             "child-died",
             extra=logs.fields(
-                server=self.server, pid=self.pid, exit_code=ended.code, signal=ended.signal,
+                server=self.server, pid=self.pid, container=self.container_name or None,
+                session=self.short_session or None, exit_code=ended.code, signal=ended.signal,
                 reason=ended.reason or None, oom_killed=ended.oom_killed or None,
                 seconds=round(self.since - self.born, 3), stderr=" | ".join(ended.stderr[-5:]) or None,
+                hint=ended.hint or self._advice or None, command=self._unborn_command,
             ),
         )
         self.on_exit(ended)

@@ -10,7 +10,7 @@ from metamcp.concurrency.tasks import Workers
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, ServerUnavailable
 from metamcp.runtime.child import Child, Exit, Grace
-from metamcp.runtime.command.launch import LaunchPlan, masked
+from metamcp.runtime.command.launch import LaunchPlan
 from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.facts import ContainerFacts, EngineEvent
 from metamcp.runtime.inquest import Inquest
@@ -29,7 +29,6 @@ Raises MetaMCPError."""
 Elsewhere = Callable[[ServerSpec, str], Child]
 """(server, session) -> the child that speaks for a server that runs elsewhere; it begins by itself."""
 
-_SHORT = 8  # characters of a session's id that may be shown
 _VERIFY_SECONDS = 1.0  # for the last containers to be verified at the end
 _LATE_SECONDS = 2.0  # what was asked of the engine, and cut short, may be done so much later
 
@@ -122,7 +121,7 @@ class Supervisor:
             return self._elsewhere(spec, session)
         child = Child(self._reactor, spec.name, session, self._grace, self._remove)
         child.stderr.on_lines = lambda lines, left_out: self.stderr.add(
-            child.server, child.container_name, child.session[:_SHORT], lines, left_out
+            child.server, child.container_name, child.short_session, lines, left_out
         )
         return child if self._starts.add(child, place, lambda: self._launch_soon(child, spec)) else None
 
@@ -165,7 +164,7 @@ class Supervisor:
     def _planned(self, child: Child, plan: LaunchPlan, start: Start) -> None:
         """Before it is started: from now on nobody takes its container for a stray."""
         child.plan, child.give_up = plan, start.give_up
-        child.command = [logs.redact(word) for word in masked(plan.argv, plan.secret_values)]
+        child.command = [logs.redact(word) for word in plan.masked_argv]
         if child.state is ChildState.STOPPING:
             start.give_up()
         if child.is_container:

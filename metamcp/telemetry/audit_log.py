@@ -40,6 +40,7 @@ class Entry(msgspec.Struct, omit_defaults=True, kw_only=True):
     endpoint: str = ""
     transport: str = ""
     session: str = ""
+    request: str = ""
     method: str = ""
     server: str = ""
     tool: str = ""

@@ -24,17 +24,20 @@ from metamcp.errors import (
     ServerMisbehaved,
     server_unavailable,
 )
-from metamcp.protocol import jsonrpc
+from metamcp.protocol import jsonrpc, trace_context
 from metamcp.protocol.framing import LineSplitter, LineTooLong
 from metamcp.protocol.jsonrpc import JsonObject, Message, NestedTooDeeply, Raw
 from metamcp.protocol.peer import Peer
+from metamcp.protocol.trace_context import TraceContext
 from metamcp.runtime.child import Child, Exit
 from metamcp.runtime.diagnosis.advice import advice
 from metamcp.runtime.diagnosis.relaxing import relaxing
 from metamcp.runtime.process.interface import ENGINE_REFUSED
 from metamcp.runtime.states import OVER, PING_EVERY, PING_SECONDS, ChildState
 from metamcp.telemetry import logs
+from metamcp.telemetry.spans import Span
 from metamcp.telemetry.tally import Tally
+from metamcp.upstream import spans
 from metamcp.upstream.opening import Opening, SpokenEra
 
 MAX_LINE = 32 * 1024 * 1024
@@ -70,7 +73,8 @@ class Listener(Protocol):
 @dataclass(slots=True, eq=False)
 class UpstreamCall:
     """One request on its way to a server. ``on_event`` gets progress notifications, ready to send; ``on_question``
-    the method of what the server asks, where nobody else can be asked and this is the only call in flight."""
+    the method of what the server asks, where nobody else can be asked and this is the only call in flight. ``cause``:
+    the span that it is a part of, where traces are wanted; ``span`` is its own, once it is on its way."""
 
     method: str
     params: JsonObject
@@ -84,11 +88,15 @@ class UpstreamCall:
     started: float = field(default=0.0)
     sent: float = 0.0  # when it was written; 0.0 where nobody measures how long its answer takes
     unwaited: bool = False  # a subscription, or a ping: it has no deadline, and no client waits for its result
+    cause: Span | None = None
+    span: Span | None = None
 
     def end(self, result: bytes | None, error: bytes | MetaMCPError | None) -> None:
         """Once. Who is told knows the call, in most cases; so that no cycle is left, the call forgets them."""
         done, self.on_done = self.on_done, _told
         self.on_event = self.on_question = None
+        if self.span is not None:
+            spans.end(self.span, self.method, result, error)
         done(result, error)
 
 
@@ -294,6 +302,9 @@ class UpstreamConnection:
         if self._cold:
             self._tally.ready(self.spec.name, now - self.child.begun)
         self.child.become(ChildState.SPARE if self.spare else ChildState.READY)
+        seconds = round(self._reactor.clock() - self.child.born, 3)
+        shown = logs.fields(**self._shown(), era=self.era, spare=self.spare or None, seconds=seconds)
+        _log.info("upstream-opened", extra=shown)
         if self.era == "legacy":
             self._write(jsonrpc.notification("notifications/initialized", b""))
         self.listener.on_ready(self)
@@ -332,6 +343,11 @@ class UpstreamConnection:
         params = call.params
         if call.token:
             params = params | {"_meta": _with_token(params["_meta"], call.id)}
+        if call.cause is not None:
+            call.span = spans.begin(
+                call.cause, self.spec.name, self.spec.url, self.child, call.method, params, call.id
+            )
+            params = trace_context.insert(params, TraceContext(*call.span.carrier))
         self._write(jsonrpc.request(b"%d" % call.id, call.method, jsonrpc.encode(params)))
 
     def _enter(self, call: UpstreamCall) -> None:
@@ -492,6 +508,9 @@ class UpstreamConnection:
         self._peer.sent.clear()
         self._awaited = 0
         self._waiting.clear()
+        if self.started_well:
+            reason = ended.describe()
+            _log.info("upstream-closed", extra=logs.fields(**self._shown(), reason=reason, calls=len(calls) or None))
         self._on_closed(self)
         for call in calls:
             call.end(None, error)
@@ -505,6 +524,14 @@ class UpstreamConnection:
         if plan is not None and plan.container_name and ended.code in ENGINE_REFUSED and ended.last_words:
             return ended.hint or advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))
         return ended.hint if self.started_well else self._relaxing(ended)
+
+    def _shown(self) -> dict[str, str | int | None]:
+        """What it is told apart by in the log, and on whose behalf it is."""
+        child = self.child
+        return {
+            "server": self.spec.name, "container": child.container_name or None, "pid": child.pid,
+            "session": child.short_session or None, "principal": self.principal or None,
+        }  # fmt: skip
 
     def _said(self, ended: Exit) -> list[str]:
         """Its last words, and what to do."""

@@ -395,7 +395,7 @@ class UpstreamPool:
         server.note_exit(self._reactor.clock(), {
             "exitCode": ended.code, "signal": ended.signal, "oomKilled": ended.oom_killed,
             "reason": ended.describe(), "stderr": list(ended.stderr),
-            "advice": connection.advice(ended) or _hint(connection.child.error),
+            "advice": connection.advice(ended) or (error.advice if (error := connection.child.error) else "") or None,
             "wanted": connection.unneeded and connection.child.error is None,
         })  # fmt: skip
         server.refresh(self._reactor.clock())
@@ -405,6 +405,8 @@ class UpstreamPool:
         child, ended = connection.child, connection.child.exit
         if child.error is not None and child.error.fault == "operator":
             breaker.refuse(child.error)
+            refused = logs.fields(server=server.spec.name, rule=child.error.rule, reason=child.error.told)
+            _log.warning("server-refused", extra=refused)
             return
         if connection.started_well and now - child.born > _QUICK_DEATH:
             breaker.lived()
@@ -417,11 +419,6 @@ class UpstreamPool:
             event = "server-given-up" if breaker.state(now) is ServerState.FATAL else "server-backing-off"
             fields = logs.fields(server=server.spec.name, failures=breaker.failures, reason=reason)
             _log.warning(event, extra=fields)
-
-
-def _hint(error: MetaMCPError | None) -> str | None:
-    """What to do about a start that failed before there was a process."""
-    return (error.data.get("advice") or error.data.get("hint")) if error is not None else None
 
 
 def _session(key: str) -> str:

@@ -8,8 +8,9 @@ from gunicorn.glogging import Logger
 
 from metamcp.telemetry.masking import MASK, SECRET_HEADERS, mask_address, mask_query
 
-FORMAT = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(D)s "%(a)s"'
-"""Without the query: there HTTP+SSE has the session's id, which is as good as a key."""
+FORMAT = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(D)s "%(a)s" %({metamcp.request}e)s'
+"""Without the query: there HTTP+SSE has the session's id, which is as good as a key. At the end, what the request is
+called in the logs of both tiers."""
 
 
 class MaskingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types

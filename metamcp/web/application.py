@@ -15,6 +15,7 @@ from metamcp.web import (
     errors,
     ops,
     orders,
+    present,
     probe,
     rates,
     sse,
@@ -38,6 +39,7 @@ def create_app(state: WebState) -> Flask:
     if state.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=state.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     errors.register(app)
+    present.register(app)
     app.before_request(lambda: auth.check_origin(incoming()))
     cors.register(app)
     auth.register(app)

@@ -16,7 +16,10 @@ def client(
     incoming: Incoming, endpoint: str, transport: Literal["http", "sse"], session: str = "", revision: str = ""
 ) -> Client:
     """Its address is, behind the trusted proxies (``METAMCP_TRUSTED_PROXIES``), what the last of them has seen."""
-    return Client(endpoint, incoming.principal, transport, session, revision, network(incoming.remote_address))
+    return Client(
+        endpoint, incoming.principal, transport, session, revision, network(incoming.remote_address),
+        incoming.request_id, incoming.trace,
+    )  # fmt: skip
 
 
 def owner(incoming: Incoming) -> str:

@@ -21,13 +21,13 @@ _ROUTES = re.compile(
 )  # fmt: skip
 _METHODS = "GET, POST, DELETE, OPTIONS"
 _HEADERS = (
-    "accept", "authorization", "content-type", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version",
-    "mcp-session-id", "x-api-key",
+    "accept", "authorization", "baggage", "content-type", "last-event-id", "mcp-method", "mcp-name",
+    "mcp-protocol-version", "mcp-session-id", "traceparent", "tracestate", "x-api-key", "x-request-id",
 )  # fmt: skip
 _PARAMETER = re.compile(r"mcp-param-[!#$%&'*+.^_`|~0-9a-z-]+")
 """A header that repeats an argument of a tool (2026-07-28): the names are the server's, so a list cannot hold them."""
 
-_EXPOSED = "Mcp-Session-Id, WWW-Authenticate"
+_EXPOSED = "Mcp-Session-Id, WWW-Authenticate, X-Request-ID"
 _MAX_AGE = "600"  # seconds for which a browser need not ask again; the shortest limit of the known ones
 
 

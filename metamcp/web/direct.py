@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from metamcp.telemetry.edge import EDGE
-from metamcp.web import auth, cors, errors, rates, sse, streamable
+from metamcp.web import auth, cors, errors, rates, request_ids, spans, sse, streamable
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing, StartResponse
 from metamcp.web.present import View
@@ -70,7 +70,9 @@ def _serve(incoming: Incoming, endpoint: str, view: View) -> Outgoing:
         outgoing = view(incoming, endpoint)
     except Exception as error:  # noqa: BLE001  the WSGI edge
         outgoing = errors.answer(incoming, error)
+    spans.over(incoming, outgoing)
     outgoing.headers += cors.allow(incoming)
+    outgoing.add(request_ids.HEADER, incoming.request_id)
     if challenge := auth.challenge_of(incoming, outgoing.status):
         outgoing.add("WWW-Authenticate", challenge)
     return outgoing

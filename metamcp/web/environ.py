@@ -10,6 +10,9 @@ from metamcp.protocol.http_head import Head
 CONNECTION = "metamcp.connection"
 """In which the HTTP server gives the client's connection (``web/hangup.py``)."""
 
+REQUEST = "metamcp.request"
+"""In which the access log finds what the request is called (``web/request_ids.py``)."""
+
 _OWN = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 

@@ -12,7 +12,7 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
 from metamcp.telemetry import logs
 from metamcp.telemetry.edge import EDGE, UNREAD
-from metamcp.web import caller
+from metamcp.web import caller, spans
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
 from metamcp.web.present import incoming as present
@@ -27,7 +27,8 @@ _log = logs.get("web.errors")
 
 def register(app: Flask) -> None:
     def handle(error: Exception) -> Response:
-        return answer(present(), error).flask()
+        incoming = present()
+        return spans.over(incoming, answer(incoming, error)).flask()
 
     for kind in (MetaMCPError, HTTPException, Exception):
         app.register_error_handler(kind, handle)
@@ -41,7 +42,7 @@ def answer(incoming: Incoming, error: Exception) -> Outgoing:
     if isinstance(error, HTTPException):
         _audit(incoming, error.code or 500, error.name.lower().replace(" ", "-"))
         return _of_framework(error)
-    _log.error("request-failed", exc_info=error)
+    _log.error("request-failed", exc_info=error, extra=logs.fields(request=incoming.request_id))
     return Outgoing(500, _body(-32603, "internal error of the gateway; its log has the details"), JSON)
 
 

@@ -15,7 +15,10 @@ from werkzeug.datastructures import EnvironHeaders
 from metamcp.access.keys import Keys, Record
 from metamcp.access.policy import Door
 from metamcp.access.principal import ANONYMOUS
-from metamcp.web.environ import CONNECTION, variable
+from metamcp.protocol.trace_context import TraceContext
+from metamcp.telemetry.spans import Span
+from metamcp.web import request_ids
+from metamcp.web.environ import CONNECTION, REQUEST, variable
 from metamcp.web.hangup import Connection
 from metamcp.web.state import WebState
 
@@ -36,6 +39,8 @@ class Incoming:
         self.principal = ANONYMOUS
         self.record: Record | None = None  # of the key that let it in
         self.challenge = ""  # what a refusal asks for (WWW-Authenticate)
+        self.span: Span | None = None  # until its end is arranged; None where no traces are wanted
+        self.trace: TraceContext | None = None  # for who works on it behind the link
 
     @property
     def method(self) -> str:
@@ -56,6 +61,11 @@ class Incoming:
     @property
     def remote_address(self) -> str:
         return self.environ.get("REMOTE_ADDR") or ""
+
+    @cached_property
+    def request_id(self) -> str:
+        found = self.environ[REQUEST] = self.state.request_ids.of(self.header(request_ids.HEADER))
+        return found
 
     @property
     def connection(self) -> Connection | None:

@@ -19,6 +19,14 @@ class Parts:
     refused: tuple[bytes, ...] = ()
     batch: bool = False
 
+    @property
+    def traced(self) -> tuple[str | None, bytes]:
+        """Method and raw params of the request that a span is about, the first one of an array; None for no request."""
+        for message in self.messages:
+            if message.kind == "request":
+                return message.method, bytes(message.params)
+        return None, b""
+
     def request(self, client: Client, stream: str) -> Post | Batch:
         """For the gateway."""
         posts = [_post(client, message, body, stream) for message, body in zip(self.messages, self.bodies, strict=True)]

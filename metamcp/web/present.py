@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Flask, Response, g, request
 
+from metamcp.web import request_ids, spans
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
 from metamcp.web.state import web_state
@@ -25,12 +26,23 @@ def incoming() -> Incoming:
     return cast("Incoming", getattr(g, _KEY))
 
 
+def register(app: Flask) -> None:
+    """Each answer says what its request is called in the logs."""
+
+    def name(response: Response) -> Response:
+        response.headers[request_ids.HEADER] = incoming().request_id
+        return response
+
+    app.after_request(name)
+
+
 def serve(blueprint: Blueprint, method: str, rule: str, view: View, *, strict: bool = False) -> None:
     """``view`` at ``rule`` of every endpoint, and of ``default`` also without its name. ``strict``: a slash at the end
     is another path."""
 
     def call(endpoint: str, **named: str) -> Response:
-        return view(incoming(), endpoint, **named).flask()
+        asked = incoming()
+        return spans.over(asked, view(asked, endpoint, **named)).flask()
 
     slash = {"strict_slashes": strict}
     name = view.__name__

@@ -9,7 +9,7 @@ from flask import Blueprint
 from metamcp.errors import InvalidRequest
 from metamcp.gateway.interface import OpenSse, Outbound
 from metamcp.protocol import http_rules, sse
-from metamcp.web import auth, caller, messages, streaming
+from metamcp.web import auth, caller, messages, spans, streaming
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
 from metamcp.web.present import serve
@@ -40,6 +40,8 @@ def message(incoming: Incoming, endpoint: str) -> Outgoing:
     if not session:
         raise InvalidRequest("the query parameter sessionId is missing")
     parts = messages.read(read_body(incoming))
+    if incoming.state.traces is not None:
+        spans.begin(incoming, *parts.traced, session)
     client = caller.client(incoming, endpoint, "sse", session)
     exchange = incoming.state.gateway.exchange(parts.request(client, ""))
     outgoing = streaming.answer(exchange, http_rules.Accepts(json=True, sse=False), incoming.state.heartbeat)

@@ -12,9 +12,11 @@ from flask import Flask, current_app
 
 from metamcp.access.keyfile import KeyFile
 from metamcp.gateway.interface import Exchange, Gateway
+from metamcp.telemetry.spans import Traces
 from metamcp.web.budget import Budget
 from metamcp.web.doors import Doors
 from metamcp.web.refusals import Refusals
+from metamcp.web.request_ids import RequestIds
 
 MOST_PROBES = 4
 """In one worker at once: nobody needs more, and they cost as much as streams of clients."""
@@ -53,7 +55,7 @@ class OpenStreams:
 
 @dataclass(frozen=True, slots=True)
 class WebState:
-    """``heartbeat`` is in seconds; the others are as in docs/configuration.md."""
+    """``heartbeat`` is in seconds; ``traces`` None: none are wanted; the others are as in docs/configuration.md."""
 
     gateway: Gateway
     allowed_hosts: frozenset[str]
@@ -64,9 +66,11 @@ class WebState:
     heartbeat: float = 15.0
     trusted_proxies: int = 0
     rate_limit: str = ""
+    traces: Traces | None = None
     streams: OpenStreams = field(default_factory=OpenStreams)
     bodies: Budget = field(default_factory=Budget)
     refusals: Refusals = field(default_factory=Refusals)
+    request_ids: RequestIds = field(default_factory=RequestIds)
     probes: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(MOST_PROBES))
 
     def install(self, app: Flask) -> None:

@@ -11,7 +11,7 @@ from metamcp.protocol import envelope, jsonrpc, ladder
 from metamcp.protocol.headers import Headers
 from metamcp.protocol.ladder import Asked, Refused, Told
 from metamcp.protocol.versions import HANDSHAKE
-from metamcp.web import caller, streaming
+from metamcp.web import caller, spans, streaming
 from metamcp.web.auth import revocable
 from metamcp.web.hangup import Watched
 from metamcp.web.incoming import Incoming
@@ -53,6 +53,8 @@ def post(incoming: Incoming, endpoint: str, body: bytes) -> Outgoing:
         return _json(failure(found.error, found.id))
     if isinstance(found, Told):
         return Outgoing(202)
+    if incoming.state.traces is not None:
+        spans.begin(incoming, found.method, found.params, None)
     client = caller.client(incoming, endpoint, "http", revision=envelope.REVISION)
     asked = Stateless(client, found.method, found.id, found.params, found.mirrored)
     exchange = incoming.state.gateway.exchange(asked)

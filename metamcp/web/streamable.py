@@ -12,7 +12,7 @@ from metamcp.errors import InvalidRequest
 from metamcp.gateway.interface import Client, Delete, Listen, Outbound
 from metamcp.protocol import http_rules
 from metamcp.protocol.versions import HANDSHAKE
-from metamcp.web import caller, messages, stateless, streaming
+from metamcp.web import caller, messages, spans, stateless, streaming
 from metamcp.web.auth import revocable
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
@@ -31,6 +31,8 @@ def post(incoming: Incoming, endpoint: str) -> Outgoing:
     http_rules.require_json(incoming.header("Content-Type"))
     parts = messages.read(body)
     opening = any(message.method == "initialize" for message in parts.messages)
+    if incoming.state.traces is not None:
+        spans.begin(incoming, *parts.traced, incoming.header(streaming.SESSION_HEADER))
     client = _client(incoming, endpoint, session_required=not opening or parts.batch)
     if not opening:
         http_rules.check_version(client.revision)

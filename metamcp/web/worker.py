@@ -20,6 +20,9 @@ def worker(edge: Edge) -> type[Worker]:
     return type("Worker", (Worker,), {"server_class": server})
 
 
+_LAST_SECONDS = 1.0  # for the spans that wait
+
+
 class Worker(GeventPyWSGIWorker):  # type: ignore[misc]  # likewise
     """``worker`` makes the class that is complete."""
 
@@ -34,6 +37,14 @@ class Worker(GeventPyWSGIWorker):  # type: ignore[misc]  # likewise
             super().run()
         finally:
             self._serving = None
+            self._send_last_spans()
+
+    def _send_last_spans(self) -> None:
+        from metamcp.web.state import web_state  # noqa: PLC0415  after the worker has patched
+
+        app = getattr(self, "wsgi", None)
+        if app is not None and (traces := web_state(app).traces) is not None:
+            traces.close(_LAST_SECONDS)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGTERM: long-lived streams end at once; calls in flight have ``graceful_timeout``."""

@@ -45,6 +45,7 @@ FOREIGN: dict[str, set[str]] = {
     "msgspec": {"access", "protocol", "gateway.interface", "link", "telemetry.audit_log", "web"},
     "marshmallow": {"config"},
     "prometheus_client": {"telemetry.exposition"},
+    "opentelemetry": {"telemetry.traces"},
     "docker": {"runtime.engine", "runtime.engine_client", "runtime.pulling"},
     "jwt": {"access.tokens"},
     "cryptography": {"access.tokens"},

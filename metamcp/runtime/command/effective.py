@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -85,11 +84,12 @@ class Resolver:
             return None
 
     def launch(self, spec: ServerSpec, session: str, admit: Admit) -> LaunchPlan:
-        """For the Supervisor: what to run now. The masked command goes into the log."""
-        effective = self.resolve(spec, session, admit)
-        shown = shlex.join(launch.masked(effective.plan.argv, effective.plan.secret_values))
-        _log.info("starting", extra=logs.fields(server=spec.name, session=session[:_SHORT] or None, command=shown))
-        return effective.plan
+        """For the Supervisor: what to run now. The log tells its command with its birth."""
+        plan = self.resolve(spec, session, admit).plan
+        image, container = plan.image or None, plan.container_name or None
+        fields = logs.fields(server=spec.name, session=session[:_SHORT] or None, image=image, container=container)
+        _log.info("starting", extra=fields)
+        return plan
 
     def licence(self, spec: ServerSpec, allowlist: Allowlist) -> Licence | Allowlist | None:
         """What ``allowlist`` says about the server's container; None for a plain process, and where nothing may run

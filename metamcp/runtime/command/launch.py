@@ -7,6 +7,7 @@ own environment. ``env_names`` says which names travel otherwise, and why.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,16 @@ class LaunchPlan:
 
     def __repr__(self) -> str:
         """Safe to log: neither the environment nor a secret on argv shows."""
-        return f"LaunchPlan(argv={masked(self.argv, self.secret_values)!r}, container_name={self.container_name!r})"
+        return f"LaunchPlan(argv={self.masked_argv!r}, container_name={self.container_name!r})"
+
+    @property
+    def masked_argv(self) -> list[str]:
+        return masked(self.argv, self.secret_values)
+
+    @property
+    def shown(self) -> str:
+        """The command as a shell would take it, masked."""
+        return shlex.join(self.masked_argv)
 
 
 def plan(

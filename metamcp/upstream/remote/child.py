@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.config.model import ServerSpec
@@ -40,12 +41,16 @@ Resolve = Callable[[ServerSpec], ResolvedServer]
 
 
 class RemoteChild(Child):
-    """Owned by the reactor's thread. ``pid`` and ``plan`` stay None; its ``Exit`` has no code, only a reason."""
+    """Owned by the reactor's thread. ``pid`` and ``plan`` stay None; its ``Exit`` has no code, only a reason.
+    ``traced``: the trace of a request stands in its headers, too."""
 
-    def __init__(self, reactor: Reactor, spec: ServerSpec, session: str, resolve: Resolve) -> None:
+    def __init__(
+        self, reactor: Reactor, spec: ServerSpec, session: str, resolve: Resolve, traced: bool = False
+    ) -> None:
         super().__init__(reactor, spec.name, session, Grace(), lambda _child: None)
         self.timeouts = spec.timeouts
         self.url = ""
+        self._traced = traced
         self._headers: dict[str, bytes] = {}
         self._exchanges = Exchanges(reactor, spec.name, MAX_LINE, self._threads_idle)
         self._transport: Transport = HttpSse(self) if spec.transport == "sse" else Streamable(self)
@@ -62,7 +67,7 @@ class RemoteChild(Child):
         if self._ending:
             return
         if self.url:
-            self._transport.send(read(data))
+            self._transport.send(read(data, self._traced))
         else:
             self._unsent.append(data)
 
@@ -133,10 +138,13 @@ class RemoteChild(Child):
             return
         self.url = found.url
         self._headers = {name: value.encode() for name, value in (_USER_AGENT | dict(found.headers)).items()}
-        _log.info("remote-begun", extra=logs.fields(server=self.server, address=shown(found.url)))
+        _log.info("remote-begun", extra=self._begun(found.url))
         unsent, self._unsent = self._unsent, []
         for data in unsent:
-            self._transport.send(read(data))
+            self._transport.send(read(data, self._traced))
+
+    def _begun(self, url: str) -> dict[str, Any]:
+        return logs.fields(server=self.server, address=shown(url), session=self.short_session or None)
 
     def _threads_idle(self) -> None:
         if self.state is ChildState.STOPPING and not self._exchanges.busy:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metamcp.errors import MetaMCPError
-from metamcp.protocol import jsonrpc
+from metamcp.protocol import jsonrpc, trace_context
 from metamcp.protocol.envelope import PROTOCOL_VERSION
 from metamcp.protocol.headers import encode
 from metamcp.protocol.http_rules import JSON, SSE
@@ -20,7 +20,7 @@ _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """``body`` has no line end. ``version`` is that of its envelope (2026-07-28: the request stands for itself, without
-    a session); empty for a message of a session."""
+    a session); empty for a message of a session. ``trace``: the headers that repeat its trace context."""
 
     body: bytes
     kind: Kind
@@ -28,6 +28,7 @@ class Outgoing:
     id: bytes = b""
     params: bytes = b""
     version: str = ""
+    trace: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> bytes:
@@ -41,16 +42,19 @@ class Outgoing:
         return jsonrpc.id_key(identifier) if identifier else b""
 
 
-def read(line: bytes) -> Outgoing:
-    """Raises MetaMCPError when ``line`` is no message."""
+def read(line: bytes, traced: bool = False) -> Outgoing:
+    """``traced``: the trace context of its ``_meta`` is to stand in headers, too. Raises MetaMCPError when ``line`` is
+    no message."""
     message = jsonrpc.parse(line)
     params = bytes(message.params)
-    return Outgoing(line.strip(), message.kind, message.method or "", bytes(message.id), params, _version(params))
+    trace = trace_context.headers(params) if traced else {}
+    version = _version(params)
+    return Outgoing(line.strip(), message.kind, message.method or "", bytes(message.id), params, version, trace)
 
 
 def headers(out: Outgoing, session: str, version: str) -> dict[str, str | bytes]:
     """What its POST says besides the configured headers. ``session`` and ``version`` are of the handshake."""
-    common: dict[str, str | bytes] = {"Content-Type": JSON, "Accept": f"{JSON}, {SSE}"}
+    common: dict[str, str | bytes] = {"Content-Type": JSON, "Accept": f"{JSON}, {SSE}", **out.trace}
     return common | (_stateless(out) if out.version else of_session(session, version))
 
 

@@ -55,7 +55,8 @@ class HttpSse:
             self._stream = self._speaker.begin(ask, self, "streams")
 
     def _ask(self, out: Outgoing) -> Ask:
-        return Ask("POST", self._to, {"Content-Type": JSON, "Accept": f"{JSON}, {SSE}"}, WORD_SECONDS, out.body)
+        headers = {"Content-Type": JSON, "Accept": f"{JSON}, {SSE}", **out.trace}
+        return Ask("POST", self._to, headers, WORD_SECONDS, out.body)
 
     def _confirm(self, out: Outgoing) -> None:
         """Requests follow when the server has taken ``initialized``: two POSTs may overtake each other."""

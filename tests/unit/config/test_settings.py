@@ -56,6 +56,7 @@ def test_every_variable_arrives() -> None:
             "METAMCP_RUNTIME": "docker-api",
             "METAMCP_LOG_LEVEL": "debug",
             "METAMCP_LOG_FORMAT": "json",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318",
             "DOCKER_HOST": "tcp://proxy:2375",
             "TRANSFORM_LOCALHOST_TO_DOCKER_INTERNAL": "False",
             "UNRELATED": "x",
@@ -82,6 +83,7 @@ def test_every_variable_arrives() -> None:
         runtime="docker-api",
         log_level="DEBUG",
         log_format="json",
+        traces=True,
         transform_localhost=False,
     )
 
@@ -126,6 +128,9 @@ def test_bind_takes_host_and_port(value: str) -> None:
         ("METAMCP_RUNTIME", "docker", "docker-cli"),
         ("METAMCP_LOG_LEVEL", "warn", 'did you mean "WARNING"'),
         ("METAMCP_LOG_FORMAT", "xml", "text, json"),
+        ("OTEL_TRACES_EXPORTER", "console", "otlp or none"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "otel:4317", "http://127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://", "http://127.0.0.1:4318"),
         ("DOCKER_HOST", "/var/run/docker.sock", "unix://"),
         ("DOCKER_HOST", "unix://", "unix://"),
         ("DOCKER_HOST", "ssh://op:secret@far", "without a password"),
@@ -136,6 +141,30 @@ def test_value_that_cannot_be_used_is_named_with_the_remedy(name: str, value: st
     found = problems(**{name: value})
     assert list(found) == [name]
     assert word in found[name]
+
+
+COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({}, False),
+        (COLLECTOR, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://otel/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", **COLLECTOR}, False),
+        ({"OTEL_SDK_DISABLED": "true", **COLLECTOR}, False),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", **COLLECTOR}, True),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, False),
+    ],
+)
+def test_traces_are_wanted_where_somebody_names_a_collector(environ: dict[str, str], wanted: bool) -> None:
+    assert Settings.from_env(environ).traces is wanted
+
+
+def test_protocol_that_is_not_spoken_is_a_mistake_where_traces_are_wanted() -> None:
+    assert "http/protobuf" in problems(OTEL_EXPORTER_OTLP_PROTOCOL="grpc", **COLLECTOR)["OTEL_EXPORTER_OTLP_PROTOCOL"]
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

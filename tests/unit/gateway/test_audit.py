@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from fake_core import Core, Transport, WireClient
 from fake_upstream import ScriptedServer, tool
@@ -17,6 +18,7 @@ from metamcp.gateway.audit import Audit, start_refused
 from metamcp.gateway.interface import Ask, Batch, Client, Delete, OpenSse, Post, Refusal, Stateless
 from metamcp.gateway.router import Operator
 from metamcp.protocol import jsonrpc
+from metamcp.telemetry.sparing import PER_SECOND
 
 SECRET = "hunter2-swordfish"
 CALL = jsonrpc.request(b"7", "tools/call", b'{"name":"git__run_x_39b80cce","arguments":{"key":"%s"}}' % SECRET.encode())
@@ -102,6 +104,34 @@ def test_a_call_has_one_line_however_it_ends(
     assert (line["server"], line["tool"], line["method"], line["endpoint"]) == ("git", "run\nx", "tools/call", "dev")
     assert line["principal"] == "anonymous" and len(line["session"]) == 8
     assert SECRET not in json.dumps(scene.core.audited)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"), [(answered, ""), (failed, ""), (died, "died"), (deadline, "deadline"), (cancelled, ""), (left, "")]
+)
+def test_the_log_tells_of_the_failures_for_which_no_client_is_to_blame(
+    end: Callable[[Scene], None], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene()
+    scene.client.identity = msgspec.structs.replace(scene.client.identity, request="r-1")
+    scene.call()
+    end(scene)
+    found = [vars(record)["fields"] for record in caplog.records if record.message == "call-failed"]
+    assert [line["result"] for line in found] == ([told] if told else [])
+    for line in found:
+        assert (line["request"], line["server"], line["principal"]) == ("r-1", "git", "anonymous")
+        assert len(line["session"]) == 8 and line["reason"] and "omitted" not in line
+    assert scene.line["request"] == "r-1"
+    assert SECRET not in caplog.text
+
+
+def test_a_flood_of_failures_is_told_in_part_and_written_whole(caplog: pytest.LogCaptureFixture) -> None:
+    written: list[dict[str, Any]] = []
+    audit = Audit(lambda entry: written.append(entry.said()), lambda: 0.0)
+    for _ in range(100):
+        audit.begin(Client("dev", "alice", "http"), "tools/call").end(ServerDied("gone"))
+    assert len(written) == 100
+    assert len([record for record in caplog.records if record.message == "call-failed"]) == PER_SECOND
 
 
 def test_a_resource_is_told_by_its_scheme_alone() -> None:

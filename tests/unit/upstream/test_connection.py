@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fake_traces import FakeTraces
 from fake_upstream import HELLO, FakeChild, FakeReactor, Hears, Json, Outcome
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from metamcp.config.model import ServerSpec, Timeouts
 from metamcp.errors import AtCapacity, Cancelled, DeadlinePassed, InvalidParams, ServerDied, ServerUnavailable
 from metamcp.protocol.jsonrpc import Raw, decode_object
 from metamcp.runtime.states import ChildState
+from metamcp.telemetry.spans import NOWHERE
 from metamcp.telemetry.tally import Tally
 from metamcp.upstream import connection as connection_module
 from metamcp.upstream.connection import UpstreamCall, UpstreamConnection, progress_token
@@ -607,3 +609,44 @@ def test_closing_a_connection_that_is_being_ended_for_its_fault_takes_nothing_ba
     starting.reactor.advance(31)
     starting.connection.close("its session ended")
     assert not starting.connection.unneeded
+
+
+# --- traces ------------------------------------------------------------------------------------------------
+
+
+def test_call_that_is_a_part_of_a_span_is_one_itself_from_its_line_to_its_answer(starting: Talk) -> None:
+    traces = FakeTraces()
+    cause = traces.begin("supervisor tools/call", "internal", NOWHERE, {})
+    outcome = Outcome()
+    params = decode_object(b'{"name":"echo","_meta":{"progressToken":7,"x": 1.50}}')
+    starting.connection.call(
+        UpstreamCall("tools/call", params, outcome, token=progress_token(params), cause=cause)
+    )
+    assert len(traces.spans) == 1, "it waits for the server's start"
+    starting.child.initialized()
+    (_, span) = traces.spans
+    assert (span.name, span.kind, span.parent) == ("tools/call echo", "client", cause.carrier)
+    sent = starting.child.written[-1]
+    assert b'"_meta":{"progressToken":%d,"x":1.50,"traceparent":"%s"}' % (
+        starting.last["id"], span.carrier[0].encode(),
+    ) in sent  # fmt: skip
+    assert span.ended is None
+    starting.child.result(starting.last["id"], {"isError": True})
+    assert span.ended == ("tool_error", "")
+
+
+def test_call_without_a_span_leaves_the_context_of_its_client_as_it_is(starting: Talk) -> None:
+    starting.call(b'{"_meta":{"traceparent":"anything", "tracestate":1}}')
+    starting.child.initialized()
+    assert b'"_meta":{"traceparent":"anything", "tracestate":1}' in starting.child.written[-1]
+
+
+def test_span_of_a_call_whose_server_dies_ends_with_it(starting: Talk) -> None:
+    traces = FakeTraces()
+    starting.child.initialized()
+    cause = traces.begin("x", "internal", NOWHERE, {})
+    starting.connection.call(UpstreamCall("prompts/get", {}, Outcome(), cause=cause))
+    starting.child.die(1)
+    span = traces.spans[-1]
+    assert span.ended is not None and span.ended[0] == "server-died"
+    assert span.attributes["rpc.response.status_code"] == "-31004"

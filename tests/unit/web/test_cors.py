@@ -49,7 +49,7 @@ def test_preflight_is_answered_without_a_key_and_without_the_gateway(
 def test_preflight_allows_every_header_of_the_protocol(http: FlaskClient) -> None:
     assert listed(preflight(http), "Access-Control-Allow-Headers") == {
         "accept", "authorization", "content-type", "last-event-id", "mcp-protocol-version", "mcp-session-id",
-        "mcp-method", "mcp-name", "x-api-key",
+        "mcp-method", "mcp-name", "x-api-key", "x-request-id", "traceparent", "tracestate", "baggage",
     }  # fmt: skip
 
 
@@ -65,7 +65,8 @@ def test_page_may_read_answers_and_errors_and_the_session(http: FlaskClient, gat
     gateway.items = (OPENED,)
     for response in (http.get(url, headers={"Origin": PAGE}), http.put(url, headers={"Origin": PAGE})):
         assert response.headers["Access-Control-Allow-Origin"] == PAGE
-        assert listed(response, "Access-Control-Expose-Headers") == {"mcp-session-id", "www-authenticate"}
+        exposed = {"mcp-session-id", "www-authenticate", "x-request-id"}
+        assert listed(response, "Access-Control-Expose-Headers") == exposed
         assert "origin" in listed(response, "Vary")
         assert "Access-Control-Allow-Credentials" not in response.headers
 

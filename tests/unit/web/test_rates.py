@@ -11,10 +11,10 @@ from werkzeug.test import TestResponse
 
 from metamcp.access.policy import Policy
 from metamcp.errors import SupervisorAway
+from metamcp.telemetry.sparing import PER_SECOND
 from metamcp.web import counters
 from metamcp.web.application import create_app
 from metamcp.web.caller import network
-from metamcp.web.refusals import PER_SECOND
 from metamcp.web.state import WebState
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'

@@ -63,3 +63,15 @@ def test_body_without_an_error_message_says_nothing(body: bytes) -> None:
 
 def test_error_message_is_given_whole_to_be_masked_before_it_is_cut() -> None:
     assert refusal(json.dumps({"error": {"message": "x" * 1000}}).encode()) == "x" * 1000
+
+
+TRACED = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"traceparent":"%s","baggage":"a=b"}}}'
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_trace_context_stands_in_headers_where_traces_are_wanted_and_only_there() -> None:
+    line = TRACED % PARENT.encode()
+    plain, traced = headers(read(line), "s", "v"), headers(read(line, traced=True), "s", "v")
+    assert traced == plain | {"traceparent": PARENT, "baggage": "a=b"}
+    assert "traceparent" not in plain
+    assert read(line, traced=True).body == line
