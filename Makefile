@@ -12,21 +12,27 @@ run: $(VENV)/run.stamp
 	@$(BIN)/python demo/make_image.py || true
 	@exec $(BIN)/gunicorn -c config/gunicorn.conf.py wsgi:app
 
-# Unit tests run in four parts side by side, which take about as long as each other; what no other part names is in the
-# last. The other tests measure time, and have the machine for themselves. Where others use it, too, a test may still
-# come too late: it is run once more, and the summary names it.
+# Tests run in parts side by side, which take about as long as each other; what no other part of the unit tests names is
+# in the last. The other tests mostly wait, for starts and ends of gateways and containers. Where others use the machine,
+# too, a test may come too late: it is run once more, and the summary names it.
 PART_1 := runtime
 PART_2 := web link concurrency
 PART_3 := upstream protocol access
 PART_4 := $(filter-out $(PART_1) $(PART_2) $(PART_3) __pycache__,$(notdir $(wildcard tests/unit/*)))
 PARTS := unit-1 unit-2 unit-3 unit-4
-.PHONY: $(PARTS)
+LANE_containers := engine conformance
+LANE_clients := $(filter-out unit servers __pycache__ $(LANE_containers),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
+LANES := test-containers test-clients
+.PHONY: $(PARTS) $(LANES)
 ONCE_MORE := --reruns 1 -r fER
-SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=5 --output-sync=target
+SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=5
 
 test: $(VENV)/dev.stamp
-	@$(SIDE_BY_SIDE) fetch $(PARTS) UNIT_OPTIONS="$(ONCE_MORE)"
-	$(BIN)/python -m pytest -p no:cacheprovider $(ONCE_MORE) -m "not nightly" tests --ignore=tests/unit
+	@$(SIDE_BY_SIDE) --output-sync=target fetch $(PARTS) UNIT_OPTIONS="$(ONCE_MORE)"
+	@$(SIDE_BY_SIDE) --output-sync=line $(LANES)
+
+$(LANES): test-%: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -p no:cacheprovider $(ONCE_MORE) -m "not nightly" $(addprefix tests/,$(LANE_$*))
 
 $(PARTS): unit-%: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -p no:cacheprovider $(UNIT_OPTIONS) $(addprefix tests/unit/,$(PART_$*))
@@ -41,7 +47,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/python checks/secret_scan.py
 
 check: $(VENV)/dev.stamp
-	@$(SIDE_BY_SIDE) lint audit $(PARTS) UNIT_OPTIONS=--hypothesis-profile=quick
+	@$(SIDE_BY_SIDE) --output-sync=target lint audit $(PARTS) UNIT_OPTIONS=--hypothesis-profile=quick
 
 audit: $(VENV)/dev.stamp
 	$(BIN)/python checks/audit.py

@@ -153,7 +153,9 @@ def test_a_client_that_vanishes_gets_nothing_and_the_server_is_told_once(
         nothing_is_left(engine, gateway.status()["instance"])
 
 
-ENDS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+ENDS = pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.nightly), signal.SIGKILL], ids=lambda number: number.name
+)
 
 
 @ENDS

@@ -1,4 +1,4 @@
-"""Ten agents at once, for a minute or as long as SOAK_SECONDS says: nothing grows, every call has one outcome."""
+"""Ten agents at once, for as long as SOAK_SECONDS says: nothing grows, every call has one outcome."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from docker_engine import Engine
 from gateway_process import GatewayProcess, process_server, running_gateway
 from soak_agents import Ledger, run_all
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
-WARM_UP_SECONDS = 20.0
+SECONDS = float(os.environ.get("SOAK_SECONDS", "15"))
+WARM_UP_SECONDS = min(20.0, SECONDS)
 REST_SECONDS = 60.0
 """For what is still starting when the last client goes, its idle time, and the stop ladder of what ignores it."""
 
