@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from itertools import count
 
 from metamcp.telemetry import metrics, processes
 from metamcp.telemetry.metrics import OTHER, Labels, Samples, histogram, lone
@@ -37,16 +36,27 @@ RULES = (
 _STATUSES = (400, 401, 403, 408, 413, 414, 421, 429, 431, 503, 0)  # 0: any other
 _NANO = 1_000_000_000
 
-_place = count()
-_REQUESTS = {route: next(_place) * len(_CLASSES) for route in ROUTES}
-_place = count(len(ROUTES) * len(_CLASSES))
-_REFUSED = {(rule, status): next(_place) for rule in RULES for status in _STATUSES}
-_LOSSES = next(_place)
-_TRIPS = next(_place)
-_place = count(_TRIPS + len(metrics.LINK_SECONDS.buckets) + 1)
-_TRIPS_SUM = next(_place)  # nanoseconds
-_SERVED, _IDLE = next(_place), next(_place)
-_CELLS, _GAUGES = next(_place), 2
+
+class _Layout:
+    """Which number is where."""
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def take(self, numbers: int = 1) -> int:
+        """The place of the first of them."""
+        self.size += numbers
+        return self.size - numbers
+
+
+_layout = _Layout()
+_REQUESTS = {route: _layout.take(len(_CLASSES)) for route in ROUTES}
+_REFUSED = {(rule, status): _layout.take() for rule in RULES for status in _STATUSES}
+_LOSSES = _layout.take()
+_TRIPS = _layout.take(len(metrics.LINK_SECONDS.buckets) + 1)
+_TRIPS_SUM = _layout.take()  # nanoseconds
+_SERVED, _IDLE = _layout.take(), _layout.take()
+_GAUGES = 2  # the last ones
 
 
 def route_of(operation: str) -> str:
@@ -58,7 +68,7 @@ class Edge:
     """For one thread of each process at a time, or several under the interpreter's lock: an addition is not torn."""
 
     def __init__(self, slots: int = SLOTS) -> None:
-        self._table = SharedTable(_CELLS, _GAUGES, slots)
+        self._table = SharedTable(_layout.size, _GAUGES, slots)
         self._own: memoryview | None = None
 
     @property

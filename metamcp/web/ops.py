@@ -10,6 +10,7 @@ from flask import Blueprint, Response
 from metamcp.gateway.interface import Is
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
+from metamcp.telemetry import exposition
 from metamcp.telemetry.edge import EDGE
 from metamcp.telemetry.metrics import SUPERVISOR_UP, Samples, lone, merged
 from metamcp.web.auth import is_operator
@@ -75,8 +76,6 @@ def catalog(name: str) -> Response:
 def metrics() -> Response:
     """Of the whole gateway, whichever worker is asked; while the supervisor is away, of the web tier alone
     (docs/metrics.md)."""
-    from metamcp.telemetry import exposition  # noqa: PLC0415  a few MiB, for workers that are asked
-
     told = _of_supervisor()
     up = {SUPERVISOR_UP.name: lone(float(told is not None))}
     page, kind = exposition.page(merged(up, EDGE.samples(), told or {}), incoming().header("Accept") or "")

@@ -127,7 +127,8 @@ def test_calls_of_both_transports_are_counted_once_across_the_death_of_workers(g
     assert since(CALLS, kind="tool") == calls and since(CALLS, kind="opening") == 2
     assert since("metamcp_call_duration_seconds_count", server="good", kind="tool") == calls
     assert since("metamcp_upstream_duration_seconds_count", server="good", kind="tool") == calls
-    assert since("metamcp_upstream_duration_seconds_sum") < since("metamcp_call_duration_seconds_sum") + 0.1
+    upstream, whole = (since(f"metamcp_{it}_duration_seconds_sum", kind="tool") for it in ("upstream", "call"))
+    assert 4 < upstream < whole + 0.01
     # the call that nobody answered had no response; DELETE is one more
     assert since(REQUESTS, route="mcp", status="2xx") == 1 + 15 + 5 + 1
     assert since(REQUESTS, route="message", status="2xx") == 8 and since(REQUESTS, route="sse", status="2xx") == 1
@@ -238,7 +239,7 @@ def test_connections_are_told_and_vanish_with_their_worker(gateway: GatewayProce
             and page(gateway).sum("metamcp_http_connections", state="served") == 1, "five idle connections",
         )  # fmt: skip
         kill_workers(gateway, len(gateway.worker_pids))
-        assert page(gateway).sum("metamcp_http_connections") == 1
+        eventually(lambda: page(gateway).sum("metamcp_http_connections") == 1, "only who asks is connected")
 
 
 # --- the supervisor's death, at the end --------------------------------------------------------------------
@@ -260,9 +261,10 @@ def test_after_the_supervisors_death_its_counters_begin_anew_and_those_of_the_we
     gateway: GatewayProcess,
 ) -> None:
     since, before = Since(gateway), page(gateway)
-    os.kill(gateway.supervisor_pid, signal.SIGKILL)
     workers = len(gateway.worker_pids)
-    eventually(lambda: since("metamcp_link_losses_total") == workers, "every worker has lost it")
+    os.kill(gateway.supervisor_pid, signal.SIGKILL)
+    # more than once, if it was called anew before the kernel had closed its socket
+    eventually(lambda: since("metamcp_link_losses_total") >= workers, "every worker has lost it")
     eventually(lambda: page(gateway).sum("metamcp_supervisor_up") == 1, "another one answers")
     after = page(gateway)
     assert after.sum(CALLS) == 0 < before.sum(CALLS)
