@@ -172,6 +172,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
     servers = live.config.servers
+    supervisor.stderr.keep(servers)
     pool = UpstreamPool(reactor, servers, supervisor, random.random)
     remembering = Remembering(reactor, chores, settings.state_dir)
     images = ImageIds(
