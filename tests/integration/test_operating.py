@@ -304,6 +304,19 @@ def test_a_reload_tells_what_changed_or_what_is_wrong(gateway: GatewayProcess, o
         assert operator.order("/api/reload").status_code == 200
 
 
+def test_every_order_is_noted_with_who_gave_it(operator: Operator) -> None:
+    for order in ORDERS:
+        operator.order(f"/api/servers/talks/{order}")
+    operator.order("/api/reload")
+
+    def noted() -> bool:
+        lines = [line for line in operator.audited() if line.get("principal") == "chief"]
+        return [(line["action"], line.get("about", "")) for line in lines][-len(expected) :] == expected
+
+    expected = [*((order, "talks") for order in ORDERS), ("reload", "")]
+    eventually(noted, "each has its line, in order")
+
+
 def test_every_route_needs_the_scope_admin(gateway: GatewayProcess, operator: Operator, stranger: Operator) -> None:
     noted = len(operator.audited())
     for headers, expected in (({}, 401), (stranger.headers, 403)):
