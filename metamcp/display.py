@@ -1,4 +1,4 @@
-"""How commands show what they found: tables and progress on a terminal, plain text everywhere else.
+"""How commands show what they found: tables and progress on a terminal (``terminal.py``), plain text everywhere else.
 
 What servers and clients have said is theirs, and may hold orders to a terminal: ``printable`` takes them out.
 """
@@ -7,27 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from types import ModuleType
+from typing import TypeVar, cast
 
 import click
-from rich import box
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table as RichTable
-from rich.text import Text
 
 T = TypeVar("T")
+
+Told = Callable[[int, int], None]
+"""(bytes that have come, of how many)"""
 
 _KEPT = "\n\t"
 
@@ -55,70 +45,45 @@ def paragraphs(text: str) -> str:
 
 def show(tables: Sequence[Table]) -> None:
     """On standard output."""
-    console = _console()
-    if console.is_terminal:
-        console.print(_rendered(tables))
+    if sys.stdout.isatty():
+        _terminal().show(tables)
     else:
-        click.echo("\n\n".join(map(_plain, tables)))
+        click.echo(_plain(tables))
 
 
 def show_each(versions: Iterable[Sequence[Table]]) -> None:
     """One in the place of the other on a terminal, one after the other elsewhere."""
-    console = _console()
-    if not console.is_terminal:
-        for tables in versions:
-            click.echo("\n\n".join(map(_plain, tables)) + "\n")
+    if sys.stdout.isatty():
+        _terminal().show_each(versions)
         return
-    with Live(console=console, auto_refresh=False, screen=True) as live:
-        for tables in versions:
-            live.update(_rendered(tables), refresh=True)
+    for tables in versions:
+        click.echo(_plain(tables) + "\n")
 
 
-def tracked(items: Sequence[T], name: Callable[[T], str]) -> Iterator[T]:
+def tracked(items: Sequence[T], name: Callable[[T], str]) -> Iterable[T]:
     """``items``, with a bar of progress on standard error while they are gone through, where that is a terminal."""
-    with _progress(MofNCompleteColumn()) as bar:
-        task = bar.add_task("", total=len(items))
-        for item in items:
-            bar.update(task, description=printable(name(item)))
-            yield item
-            bar.advance(task)
+    return cast("Iterator[T]", _terminal().tracked(items, name)) if sys.stderr.isatty() else items
 
 
-@contextmanager
-def downloading(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for one download; whoever does it says how many bytes of how many have come."""
-    with _progress(DownloadColumn()) as bar:
-        task = bar.add_task(printable(name), total=None)
-        yield lambda done, size: bar.update(task, completed=done, total=size)
+def downloading(name: str) -> AbstractContextManager[Told]:
+    """Likewise a bar for one download; whoever does it says how far it is."""
+    if sys.stderr.isatty():
+        return cast("AbstractContextManager[Told]", _terminal().downloading(name))
+    return nullcontext(lambda _done, _size: None)
 
 
-def _progress(amount: ProgressColumn) -> Progress:
-    """Bars on standard error; nothing where that is no terminal. They are gone afterwards."""
-    console = Console(stderr=True)
-    description = TextColumn("{task.description}", markup=False)
-    return Progress(
-        description, BarColumn(), amount, TimeElapsedColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
+def _terminal() -> ModuleType:
+    from metamcp import terminal  # noqa: PLC0415  3 MiB, which the supervisor's process would hold for nothing
+
+    return terminal
 
 
-def _console() -> Console:
-    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+def _plain(tables: Sequence[Table]) -> str:
+    return "\n\n".join(map(_columns, tables))
 
 
-def _rendered(tables: Sequence[Table]) -> Group:
-    return Group(*(_rich(table) if table.rows else Text(f"\n{table.empty}") for table in tables))
-
-
-def _rich(table: Table) -> RichTable:
-    made = RichTable(*table.columns, box=box.SIMPLE_HEAD)
-    for row in table.rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    return made
-
-
-def _plain(table: Table) -> str:
-    """Columns of spaces; every row is one line, however long, so that other programs can read it."""
+def _columns(table: Table) -> str:
+    """Every row is one line, however long, so that other programs can read it."""
     if not table.rows:
         return table.empty
     lines = [table.columns, *([printable(cell) or "-" for cell in row] for row in table.rows)]

@@ -183,6 +183,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         Caps(settings.max_instances, settings.max_instances_per_principal),
     )  # fmt: skip
     servers = live.config.servers
+    supervisor.stderr.keep(servers)
     pool = UpstreamPool(reactor, servers, supervisor, random.random, tally)
     remembering = Remembering(reactor, chores, settings.state_dir)
     images = ImageIds(
@@ -206,8 +207,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         identity.instance, time.time(), live, namespaces, registry, pool, supervisor, catalog, images,
         image_of, ledger.record, reading(container_memory), Moments(),
     )  # fmt: skip
-    views = build_views(reactor, chores, snapshot)
-    cuts = Cuts()
+    views, cuts = build_views(reactor, chores, snapshot), Cuts()
     occasion = Occasion(
         settings, engine, means, identity, resolver, lambda: live.loaded, lambda: household(engine, identity), cuts,
         credentials=lambda: credentials(settings.state_dir),

@@ -114,7 +114,8 @@ class _Kept:
 
 
 class StderrLog:
-    """The last lines of each server. Owned by the reactor's thread. ``wall``: Unix seconds.
+    """The last lines of each server that is to be kept (``keep``). Owned by the reactor's thread. ``wall``: Unix
+    seconds.
 
     Numbers begin with the milliseconds of the clock, so that whoever comes back with the number of a former life of the
     gateway, or of a server that was away from the configuration, has seen none of what there is now."""
@@ -125,7 +126,9 @@ class StderrLog:
         self._highest = 0
 
     def add(self, server: str, container: str, session: str, lines: list[str], left_out: int = 0) -> None:
-        kept = self._of(server)
+        kept = self._servers.get(server)
+        if kept is None:
+            return  # the last words of one that is not configured any more
         kept.next += left_out
         now = round(self._wall(), 3)
         for text in lines:
@@ -137,17 +140,17 @@ class StderrLog:
 
     def since(self, server: str, number: int) -> list[StderrLine]:
         """Those behind ``number``, as far as they are kept; all of them for a number that has not been given."""
-        kept = self._of(server)
+        kept = self._servers[server]
         seen = number if number < kept.next else 0
         return [line for line in kept.lines if line.number > seen]
 
     def last(self, server: str, count: int) -> list[StderrLine]:
-        kept = self._of(server).lines
+        kept = self._servers[server].lines
         return list(kept)[max(0, len(kept) - count) :]
 
     def follow(self, server: str, follower: Follower, gone: Callable[[], None]) -> Callable[[], None]:
         """``follower`` hears of every line from now on, until the result is called; ``gone``: there will be none."""
-        followers = self._of(server).followers
+        followers = self._servers[server].followers
         followers[follower] = gone
 
         def stop() -> None:
@@ -156,15 +159,11 @@ class StderrLog:
         return stop
 
     def keep(self, servers: Collection[str]) -> None:
-        """Forget all others."""
+        """From now on lines of these, and of no others."""
         for name in self._servers.keys() - set(servers):
             former = self._servers.pop(name)
             self._highest = max(self._highest, former.next)
             for gone in tuple(former.followers.values()):
                 gone()
-
-    def _of(self, server: str) -> _Kept:
-        kept = self._servers.get(server)
-        if kept is None:
-            kept = self._servers[server] = _Kept(max(self._highest, int(self._wall() * 1000)))
-        return kept
+        for name in set(servers) - self._servers.keys():
+            self._servers[name] = _Kept(max(self._highest, int(self._wall() * 1000)))

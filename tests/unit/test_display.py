@@ -67,6 +67,12 @@ def test_on_a_terminal_a_table_fits_and_obeys_nobody() -> None:
     assert "x" * 61 not in text, "a long cell is folded"
 
 
+def test_a_process_without_a_terminal_does_not_load_what_is_for_one() -> None:
+    script = "import sys, metamcp.__main__; sys.exit('rich' in sys.modules)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, timeout=30).returncode == 0
+
+
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)

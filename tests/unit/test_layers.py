@@ -36,7 +36,8 @@ ROOMS: dict[str, set[str]] = {
 }
 TOP = {
     "factory", "supervision", "keeper", "asking", "call_command", "display", "doctor_command", "explain_command",
-    "import_command", "key_commands", "pull_command", "separation", "status_command", "__main__",
+    "import_command", "key_commands", "pull_command", "separation", "status_command",
+    "terminal", "__main__",
 }  # fmt: skip  where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
@@ -59,7 +60,7 @@ FOREIGN: dict[str, set[str]] = {
         "__main__", "asking", "call_command", "display", "doctor_command", "explain_command", "import_command",
         "key_commands", "pull_command", "status_command",
     },
-    "rich": {"display"},
+    "rich": {"terminal"},
 }
 
 

@@ -122,6 +122,7 @@ class Stderr:
     def __init__(self) -> None:
         config = GatewayConfig({"git": ServerSpec("git")}, {}, {})
         self.log = StderrLog(lambda: 1_800_000_000.0)
+        self.log.keep(config.servers)
         self.streams = StderrStreams(Live(Loaded(config, Allowlist()), 0.0), self.log)
 
     def say(self, *lines: str) -> None:

@@ -112,7 +112,9 @@ def test_line_is_masked_before_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def log() -> StderrLog:
-    return StderrLog(lambda: WALL)
+    kept = StderrLog(lambda: WALL)
+    kept.keep(["git", "other"])
+    return kept
 
 
 def texts(lines: list[StderrLine]) -> list[str]:
@@ -173,6 +175,8 @@ def test_a_server_that_is_gone_is_forgotten_and_its_numbers_are_not_given_again(
     kept.keep(["git"])
     assert not gone
     kept.keep([])
+    kept.add("git", "", "", ["its last words"])
+    kept.keep(["git"])
     assert gone == [True] and kept.last("git", 10) == []
     kept.add("git", "", "", ["three"])
     assert texts(kept.since("git", FIRST + 1)) == ["three"]
