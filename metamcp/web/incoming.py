@@ -36,6 +36,8 @@ class Incoming:
         self.principal = ANONYMOUS
         self.record: Record | None = None  # of the key that let it in
         self.challenge = ""  # what a refusal asks for (WWW-Authenticate)
+        self.cookie = ""  # with which it came in, of who has signed in at the console
+        self.fields: dict[str, str] | None = None  # of its form; None: not read yet
 
     @property
     def method(self) -> str:
