@@ -25,7 +25,7 @@ from metamcp.errors import ConfigInvalid
 from metamcp.factory.diagnosing import Occasion, credentials, household
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
-from metamcp.factory.orders import Orders, reloading
+from metamcp.factory.orders import Orders, noting, reloading
 from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.factory.runtimes import build_means, tells_memory
@@ -205,7 +205,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     operators = answers_of(occasion, snapshot, judging(resolver, engine, image_admission), reactor, questions)
     audit, orders = Audit(audit_log.write, reactor.clock, views.calls), Orders(live, pool, catalog)
     operators |= {
-        **views.operators, **orders.operators(),
+        **views.operators, **orders.operators(), **noting(),
         "reload": reloading(lambda: reloader),
         "accept-image": accepting(
             reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), orders.reset

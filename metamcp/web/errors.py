@@ -35,10 +35,10 @@ def register(app: Flask) -> None:
 def answer(incoming: Incoming, error: Exception) -> Outgoing:
     """What the client is told, and, of a refusal, the audit log."""
     if isinstance(error, MetaMCPError):
-        _audit(incoming, error.http_status, error.rule)
+        audit(incoming, error.http_status, error.rule)
         return json_answer(failure(error))
     if isinstance(error, HTTPException):
-        _audit(incoming, error.code or 500, error.name.lower().replace(" ", "-"))
+        audit(incoming, error.code or 500, error.name.lower().replace(" ", "-"))
         return _of_framework(error)
     _log.error("request-failed", exc_info=error)
     return Outgoing(500, _body(-32603, "internal error of the gateway; its log has the details"), JSON)
@@ -60,7 +60,8 @@ def _of_framework(error: HTTPException) -> Outgoing:
     return outgoing
 
 
-def _audit(incoming: Incoming, status: int, rule: str) -> None:
+def audit(incoming: Incoming, status: int, rule: str) -> None:
+    """The refusal of a request, if it is one."""
     if status in _AUDITED:
         state = incoming.state
         client = caller.client(incoming, incoming.endpoint or "", "http")

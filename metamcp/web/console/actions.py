@@ -7,15 +7,12 @@ import json
 from flask import Response, url_for
 from werkzeug.exceptions import NotFound
 
-from metamcp.gateway.interface import Ask, Is, Subject
-from metamcp.web import caller
+from metamcp.gateway.interface import Is, Subject
+from metamcp.web import orders
 from metamcp.web.console import documents
 from metamcp.web.console.pages import page, wants_json
 from metamcp.web.docker_test import TEST_SECONDS
-from metamcp.web.operator import document, failure_text, put
-from metamcp.web.present import incoming
-
-SECONDS = 30.0  # the engine, or a file system, may have to be asked
+from metamcp.web.operator import document, failure_text
 
 _OF_SERVERS: dict[str, Subject] = {
     "restart": "restart", "stop": "stop", "wake": "wake", "reset": "reset", "accept-image": "accept-image",
@@ -41,8 +38,7 @@ def diagnose() -> Response:
 
 
 def _order(subject: Subject, about: str, back: str) -> Response:
-    client = caller.client(incoming(), "", "http")
-    found = put(Ask(subject, about, client.principal, client.address), SECONDS)
+    found = orders.give(subject, about)
     if wants_json():
         return document(found)
     said = {"error": failure_text(found)} if found.kind == Is.FAILED else json.loads(found.data)

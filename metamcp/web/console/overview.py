@@ -6,11 +6,13 @@ from flask import Response
 from werkzeug.exceptions import NotFound
 
 from metamcp.web.console import documents
+from metamcp.web.console.documents import Document
 from metamcp.web.console.pages import page
 
 
 def servers() -> Response:
-    return page("servers.html", snapshot=documents.status())
+    status = documents.status()
+    return page("servers.html", snapshot=status, servers=[_said_once(server) for server in status["servers"]])
 
 
 def server(server: str) -> Response:
@@ -20,7 +22,12 @@ def server(server: str) -> Response:
     if found is None:
         raise NotFound(f"there is no server {server!r} (any more)")
     children = [child for child in status["children"] if child["server"] == server]
-    return page("server.html", server=found, children=children, lines=documents.stderr(server))
+    return page("server.html", server=_said_once(found), children=children, lines=documents.stderr(server))
+
+
+def _said_once(server: Document) -> Document:
+    """Some reasons hold the advice already; ``static/overview.js`` does the same."""
+    return server | {"advice": None} if (server["advice"] or "") in (server["reason"] or "") else server
 
 
 def sessions() -> Response:

@@ -9,8 +9,7 @@ import time
 from flask import Response, request, url_for
 
 from metamcp.access import signing_in
-from metamcp.errors import Unauthorized
-from metamcp.web import auth, errors, forms, resource
+from metamcp.web import auth, errors, forms, orders, resource
 from metamcp.web.console.pages import led_to, page
 from metamcp.web.incoming import Incoming
 from metamcp.web.present import incoming
@@ -33,8 +32,10 @@ def sign_in() -> Response:
     record = auth.sign_in(asked, sent.get("key", "").strip())
     if record is None:
         text = "this key is not known, was revoked, has expired, or has not the scope admin"
-        errors.answer(asked, Unauthorized(text))
+        errors.audit(asked, 401, "unauthorized")
         return page("login.html", 401, problem=text, next=sent.get("next", ""))
+    asked.principal = record.name
+    orders.give("sign-in")
     response = _onward(sent.get("next", ""))
     cookie = signing_in.cookie_of(record, time.time(), secrets.token_urlsafe(24))
     _set_cookie(asked, response, cookie, signing_in.SECONDS)

@@ -20,7 +20,7 @@ from metamcp.errors import EndpointUnknown, RequestRefused
 from metamcp.gateway.interface import Exchange, Is, Outbound, Stateless
 from metamcp.protocol import envelope, headers, jsonrpc
 from metamcp.protocol.headers import Headers
-from metamcp.web import caller, forms
+from metamcp.web import caller, forms, orders
 from metamcp.web.auth import revocable
 from metamcp.web.console import documents, tool_form
 from metamcp.web.console.pages import page
@@ -55,11 +55,15 @@ def form(name: str, tool: str) -> Response:
 
 def call(name: str, tool: str) -> Response:
     asked, described = incoming(), _tool(name, tool)
-    _enter(asked, name)
+    door = _door(name)
+    if door.auth == "oauth":
+        raise RequestRefused("this endpoint takes tokens of its issuer alone: call the tool with a client that has one")
     schema = described.get("inputSchema")
     filled = tool_form.fill(tool_form.fields_of(schema), forms.fields(asked))
     if filled.arguments is None:
         return _page(name, described, filled, status=400)
+    orders.give("try-tool", f"{name} {tool}")
+    _enter(asked, door)
     request = Stateless(
         caller.client(asked, name, "http", revision=envelope.REVISION), "tools/call", _ID,
         _params(tool, filled.arguments), _mirrored(schema, filled.arguments),
@@ -92,11 +96,8 @@ def _tool(name: str, tool: str) -> dict[str, Any]:
 # --- the call ----------------------------------------------------------------------------------------------
 
 
-def _enter(asked: Incoming, name: str) -> None:
+def _enter(asked: Incoming, door: Door) -> None:
     """As whom the endpoint sees it: nobody in particular, or, where it asks for keys, the name of the operator's."""
-    door = _door(name)
-    if door.auth == "oauth":
-        raise RequestRefused("this endpoint takes tokens of its issuer alone: call the tool with a client that has one")
     if door.auth == "none":
         asked.principal = ANONYMOUS
 

@@ -3,6 +3,7 @@
 import { fill, list, setText } from "./records.js";
 import { follow } from "./streams.js";
 
+const well = new Map(); // by the name of the server
 const WELL = (server) => !["BACKOFF", "FATAL", "DISABLED"].includes(server.state);
 
 export function start() {
@@ -14,11 +15,13 @@ export function start() {
 }
 
 function onStatus(status) {
+  status.servers = status.servers.map(saidOnce);
   count("servers", status.servers.length);
   count("servers-well", status.servers.filter(WELL).length);
   count("children", status.children.length);
   count("sessions", status.sessions.length);
   onProblems(status.configuration.problems);
+  onNews(status.servers);
   rows("servers", "server", status.servers, (server) => server.name);
   rows("sessions", "session", status.sessions, (session) => session.id);
   const only = onServer(status.servers);
@@ -26,9 +29,26 @@ function onStatus(status) {
   rows("instances", "instance", children, (child) => child.containerName ?? child.pid);
 }
 
+/** For those who do not see the page: which server can no longer be used, or can again. */
+function onNews(servers) {
+  const place = document.getElementById("news");
+  const changed = servers.filter((server) => well.has(server.name) && well.get(server.name) !== WELL(server));
+  for (const server of servers) well.set(server.name, WELL(server));
+  const words = changed.map((server) => `${server.name}: ${server.state}. ${server.reason ?? ""}`);
+  if (words.length) setText(place, words.join(" "));
+}
+
 function onCalls(calls) {
   rows("live", "live-call", calls.live, (call) => call.id);
+  const omitted = document.getElementById("omitted");
+  if (omitted) omitted.hidden = !calls.omitted;
+  count("omitted", calls.omitted);
   rows("recent", "recent-call", calls.recent, (call) => call.id);
+}
+
+/** Some reasons hold the advice already. */
+function saidOnce(server) {
+  return (server.reason ?? "").includes(server.advice ?? "") ? { ...server, advice: null } : server;
 }
 
 /** The page of one server; the name of that server. */

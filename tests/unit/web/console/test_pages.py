@@ -17,7 +17,7 @@ from metamcp.access.keyfile import KeyFile
 from metamcp.access.keys import ADMIN, Record
 from metamcp.access.policy import Door, Policy, Trust
 from metamcp.errors import SupervisorAway
-from metamcp.gateway.interface import Ask, Exchange, Is, Outbound, Request, Stateless, failure
+from metamcp.gateway.interface import ORDERS, Ask, Exchange, Is, Outbound, Request, Stateless, failure
 from metamcp.web.application import create_app
 from metamcp.web.forms import COOKIE
 from metamcp.web.state import WebState
@@ -58,7 +58,7 @@ DOCUMENTS: dict[str, Any] = {
         "supervisor": {"pid": 1, "since": 1.8e9}, "servers": [SERVER], "children": [CHILD], "sessions": [SESSION],
         "configuration": {"loadedAt": 1.8e9, "problems": [{"path": HOSTILE, "text": HOSTILE}]},
     },
-    "calls": {"live": [CALL], "recent": [CALL | {"seconds": 0.1, "outcome": "result"}]},
+    "calls": {"live": [CALL], "omitted": 1, "recent": [CALL | {"seconds": 0.1, "outcome": "result"}]},
     "endpoints": [
         {"name": name, "namespace": HOSTILE, "transports": [HOSTILE], "auth": auth}
         for name, auth in (("dev", "api-key"), ("open", "none"), ("sso", "oauth"))
@@ -130,7 +130,8 @@ class Site:
 
     @property
     def orders(self) -> list[Any]:
-        return [it for it in self.gateway.requests if not isinstance(it, Ask) or it.subject not in DOCUMENTS]
+        """And calls."""
+        return [it for it in self.gateway.requests if not isinstance(it, Ask) or it.subject in ORDERS]
 
     def revoke(self) -> None:
         keyfile.rewrite(self.path, lambda records: records.clear())
@@ -269,6 +270,12 @@ def test_no_other_key_signs_in_and_it_is_noted(site: Site, key: str) -> None:
     assert site.gateway.refusals[-1].status == 401
 
 
+def test_signing_in_is_noted_with_who_it_was(site: Site) -> None:
+    site.sign_in()
+    (order,) = site.orders
+    assert (order.subject, order.principal) == ("sign-in", "operator")
+
+
 def test_a_revoked_key_ends_what_it_signed_in(site: Site) -> None:
     site.sign_in()
     assert site.get("/").status_code == 200
@@ -340,7 +347,7 @@ def test_pages_of_other_origins_do_nothing(tmp_path: Path, origin: str, keyed: b
     token = site.token()
     for path in (STOP, "/console/reload", "/api/reload", "/login"):
         assert site.send(path, {"Origin": origin}, csrf=token, key=KEY).status_code == 403, path
-    assert site.orders == []
+    assert {it.subject for it in site.orders} <= {"sign-in"}
 
 
 def test_pages_of_its_own_origin_do(open_site: Site) -> None:
@@ -423,10 +430,12 @@ def test_at_an_endpoint_for_keys_the_operator_calls_by_name(site: Site) -> None:
     assert site.orders[-1].client.principal == "operator"
     assert called(site, "open", text="x", csrf=site.token()).status_code == 200
     assert site.orders[-1].client.principal == "anonymous"
+    tried = [(it.argument, it.principal) for it in site.orders if isinstance(it, Ask) and it.subject == "try-tool"]
+    assert tried == [("dev git__log", "operator"), ("open git__log", "operator")], "who it was, whatever is asked"
 
 
 def test_at_an_endpoint_for_tokens_nobody_calls_from_here(site: Site) -> None:
     site.sign_in()
     assert "tokens of its issuer alone" in site.get("/console/endpoints/sso/tools/git__log").text
     assert called(site, "sso", text="x", csrf=site.token()).status_code == 403
-    assert site.orders == []
+    assert [it.subject for it in site.orders] == ["sign-in"]
