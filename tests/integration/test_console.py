@@ -15,6 +15,8 @@ from browser import Browser, browser
 from gateway_process import ROOT, GatewayProcess, eventually, process_server, running_gateway
 from selenium.webdriver import Keys
 
+from metamcp.web.console.formats import shown
+
 HOSTILE = str(ROOT / "tests" / "servers" / "hostile.py")
 SERVERS = {
     "good": process_server("good", isolation="shared"),
@@ -149,6 +151,20 @@ def test_graphs_say_in_words_what_they_show(gateway: GatewayProcess, window: Bro
     called(gateway, "good__whoami")
     window.open("/console/servers/good")
     window.wait(lambda: bool(window.text('[data-chart="memory"] .summary')), "the memory is told")
+
+
+def test_scripts_show_values_as_the_pages_do(window: Browser) -> None:
+    window.open("/")
+    values: list[tuple[Any, str]] = [(0, ""), ("x", ""), (1_800_000_000.9, "time"), (["a", "b"], "lines")]
+    values += [(["a b", "c'd", "", "x=1", "é"], "command")]
+    values += [(count, "bytes") for count in (0, 1023, 1024, 1536, 5 * 2**30, 2**60)]
+    values += [(seconds, "seconds") for seconds in (0.0, 0.00042, 0.0214, 0.099, 0.25, 0.9994, 1.0, 59.9, 90, 4000)]
+    script = """
+        const [values, done] = arguments;
+        import("/console/static/formats.js").then(({shown}) => done(values.map(([value, form]) => shown(value, form))));
+    """
+    texts = window.driver.execute_async_script(script, values)
+    assert texts == [shown(value, form) for value, form in values]
 
 
 def test_standard_error_goes_on_after_a_lost_connection_with_nothing_lost_or_twice(

@@ -248,7 +248,9 @@ def test_who_has_not_signed_in_is_led_there_and_back(site: Site, path: str) -> N
     assert site.get(path).status_code == 200
 
 
-@pytest.mark.parametrize("onward", ["https://evil.example/", "//evil.example", "/\\evil.example", "/api/status", ""])
+@pytest.mark.parametrize(
+    "onward", ["https://evil.example/", "//evil.example", "/\\evil.example", "/api/status", "/console/é", ""]
+)
 def test_nobody_is_led_elsewhere(site: Site, onward: str) -> None:
     assert site.sign_in(onward=onward).headers["Location"] == "/"
 
