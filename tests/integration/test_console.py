@@ -156,7 +156,7 @@ def test_graphs_say_in_words_what_they_show(gateway: GatewayProcess, window: Bro
 def test_scripts_show_values_as_the_pages_do(window: Browser) -> None:
     window.open("/")
     values: list[tuple[Any, str]] = [(0, ""), ("x", ""), (1_800_000_000.9, "time"), (["a", "b"], "lines")]
-    values += [(["a b", "c'd", "", "x=1", "é"], "command")]
+    values += [(["a b", "c'd", "", "x=1", "é"], "command"), (["docker", *(f"--{n}=a b" for n in range(6))], "command")]
     values += [(count, "bytes") for count in (0, 1023, 1024, 1536, 5 * 2**30, 2**60)]
     values += [(seconds, "seconds") for seconds in (0.0, 0.00042, 0.0214, 0.099, 0.25, 0.9994, 1.0, 59.9, 90, 4000)]
     script = """

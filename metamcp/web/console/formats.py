@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+_MANY, _LINE_END = 6, " \\\n    "
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -41,12 +42,19 @@ def seconds_of(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
 
 
+def command_of(words: Sequence[str]) -> str:
+    """As a shell takes it; one with many options has a line for each."""
+    quoted = list(map(shlex.quote, map(str, words)))
+    many = sum(word.startswith("--") for word in quoted) >= _MANY
+    return "".join(f"{_LINE_END if many and word.startswith('--') else ' '}{word}" for word in quoted)[1:]
+
+
 _FORMS: dict[str, Callable[[Any], str]] = {
     "": str,
     "time": moment,
     "bytes": bytes_of,
     "seconds": seconds_of,
-    "command": lambda words: shlex.join(map(str, words)),
+    "command": command_of,
     "lines": lambda lines: "\n".join(map(str, lines)),
     "json": lambda document: json.dumps(document, indent=2, ensure_ascii=False),
     "words": lambda words: ", ".join(map(str, words)),

@@ -1,5 +1,7 @@
 // Values of a document as a page shows them, as formats.py does with those that are in the page from the beginning.
 
+const MANY = 6;
+const LINE_END = " \\\n    ";
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 const STEPS = [[60, 1, "second"], [3600, 60, "minute"], [86400, 3600, "hour"], [Infinity, 86400, "day"]];
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "narrow" });
@@ -36,9 +38,11 @@ export function seconds(value) {
   return value < 60 ? `${value.toFixed(1)} s` : `${(value / 60).toFixed(1)} min`;
 }
 
-/** Words as a shell takes them. */
+/** As a shell takes it; one with many options has a line for each. */
 function command(words) {
-  return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`)).join(" ");
+  const quoted = words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`));
+  const many = quoted.filter((word) => word.startsWith("--")).length >= MANY;
+  return quoted.map((word) => (many && word.startsWith("--") ? LINE_END : " ") + word).join("").slice(1);
 }
 
 const FORMS = { "": String, time: moment, bytes, seconds, command, lines: (lines) => lines.join("\n") };

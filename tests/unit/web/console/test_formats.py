@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from metamcp.web.console.formats import bytes_of, look, seconds_of, shown
 
+OPTIONS = [f"--option-{number}" for number in range(6)]
+
 
 @pytest.mark.parametrize(
     ("value", "form", "text"),
@@ -25,6 +27,7 @@ from metamcp.web.console.formats import bytes_of, look, seconds_of, shown
         (2.04, "seconds", "2.0 s"),
         (90, "seconds", "1.5 min"),
         (["a b", "c'd"], "command", """'a b' 'c'"'"'d'"""),
+        (["run", *OPTIONS, "x"], "command", "run" + "".join(f" \\\n    {option}" for option in OPTIONS) + " x"),
         (["a", "b"], "lines", "a\nb"),
         (["a", "b"], "words", "a, b"),
         ({"a": "ü"}, "json", '{\n  "a": "ü"\n}'),
