@@ -26,7 +26,7 @@ from metamcp.factory.diagnosing import Occasion, credentials, household
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
 from metamcp.factory.measuring import answer_at_once, counting_audit, counting_refusals
-from metamcp.factory.orders import Orders, reloading
+from metamcp.factory.orders import Orders, noting, reloading
 from metamcp.factory.questions import QUESTIONS, answers_of
 from metamcp.factory.remembering import Remembering, image_id
 from metamcp.factory.runtimes import build_means, tells_memory
@@ -216,7 +216,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     audit = counting_audit(audit_log, reactor, live, tally, views.calls, traces)
     orders = Orders(live, pool, catalog)
     operators |= {
-        **views.operators, **orders.operators(),
+        **views.operators, **orders.operators(), **noting(),
         "reload": reloading(lambda: reloader),
         "accept-image": accepting(
             reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), orders.reset

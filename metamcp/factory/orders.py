@@ -80,6 +80,15 @@ class Orders:
         return None
 
 
+def noting() -> dict[str, Operator]:
+    """What the web tier does itself: there is no more to it here than the line in the audit log."""
+
+    def obey(reply: Reply, _ask: Ask) -> None:
+        answer(reply, done("it is noted"))
+
+    return {"sign-in": obey, "try-tool": obey}
+
+
 def reloading(reloader: Callable[[], Reloader]) -> Operator:
     """Read the configuration now: what changed, or its mistakes."""
 

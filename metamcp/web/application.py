@@ -13,6 +13,7 @@ from metamcp.web import (
     cors,
     docker_test,
     errors,
+    forms,
     ops,
     orders,
     present,
@@ -23,6 +24,7 @@ from metamcp.web import (
     streamable,
     well_known,
 )
+from metamcp.web.console import routes as console
 from metamcp.web.direct import Application, Direct
 from metamcp.web.present import incoming
 from metamcp.web.state import WebState
@@ -43,8 +45,9 @@ def create_app(state: WebState) -> Flask:
     app.before_request(lambda: auth.check_origin(incoming()))
     cors.register(app)
     auth.register(app)
+    forms.register(app)
     rates.register(app)  # who is limited is known by now
-    for room in (streamable, sse, probe, docker_test, ops, orders, standing, well_known):
+    for room in (streamable, sse, probe, docker_test, ops, orders, standing, well_known, console):
         app.register_blueprint(room.blueprint)
     app.after_request(_count)
     return app

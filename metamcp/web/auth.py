@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from flask import Flask, Response
 
-from metamcp.access import challenge, keys, probing
+from metamcp.access import challenge, keys, probing, signing_in
 from metamcp.access.keys import ADMIN, Keys, KeysUnusable, Record
 from metamcp.access.policy import Trust
 from metamcp.access.principal import ANONYMOUS, of_token
@@ -20,12 +20,14 @@ from metamcp.config.settings import LOOPBACK_HOSTS
 from metamcp.errors import AccessUndecided, EndpointUnknown, ScopeLacking, Unauthorized
 from metamcp.gateway.interface import Exchange
 from metamcp.protocol import http_rules
-from metamcp.web import resource
+from metamcp.web import forms, resource
 from metamcp.web.incoming import Incoming
 from metamcp.web.present import incoming as present
 from metamcp.web.revocable import Revocable
 
-OPEN = frozenset({"ops.health", "ops.ready", "well_known.metadata"})
+OPEN = frozenset(
+    {"ops.health", "ops.ready", "well_known.metadata", "console.login", "console.sign_in", "console.static"}
+)
 """Views for everybody; ``/ready`` says its reasons to operators alone."""
 
 _MESSAGES, _PROBE = "sse.message", "probe.stream"
@@ -65,13 +67,19 @@ def admit(incoming: Incoming) -> None:
         return
     if incoming.endpoint is not None:
         incoming.principal = _enter(incoming, incoming.endpoint)
-    elif _configured(incoming):
+    elif _configured(incoming) and not _signed_in(incoming):
         incoming.principal = _require_key(incoming, ADMIN).name
+
+
+def sign_in(incoming: Incoming, key: str) -> Record | None:
+    """The record of a key that opens the operators' routes; None when it does not."""
+    record = _keys(incoming).find(key)
+    return record if record is not None and record.valid(time.time()) and ADMIN in record.scopes else None
 
 
 def is_operator(incoming: Incoming) -> bool:
     """May the caller see what is inside? Everybody, as long as there are no keys."""
-    if not _configured(incoming):
+    if not _configured(incoming) or _signed_in(incoming):
         return True
     record = _holder(incoming, _keys(incoming))
     return record is not None and record.valid(time.time()) and ADMIN in record.scopes
@@ -127,6 +135,17 @@ def _require_key(incoming: Incoming, *scopes: str) -> Record:
         _refuse(incoming, ScopeLacking(text), challenge.bearer("insufficient_scope", text, scopes[:1]))
     incoming.record = record
     return record
+
+
+def _signed_in(incoming: Incoming) -> bool:
+    """Has this browser signed in at the console (``access/signing_in.py``)? A key that is presented counts before."""
+    if _presented(incoming) is not None or not (shown := forms.cookie(incoming)):
+        return False
+    record = signing_in.holder(_keys(incoming), shown, time.time())
+    if record is None or ADMIN not in record.scopes:
+        return False
+    incoming.principal, incoming.record, incoming.cookie = record.name, record, shown
+    return True
 
 
 def _holder(incoming: Incoming, known: Keys) -> Record | None:

@@ -37,10 +37,10 @@ def register(app: Flask) -> None:
 def answer(incoming: Incoming, error: Exception) -> Outgoing:
     """What the client is told, and, of a refusal, the metrics and the audit log."""
     if isinstance(error, MetaMCPError):
-        _audit(incoming, error.http_status, error.rule)
+        audit(incoming, error.http_status, error.rule)
         return json_answer(failure(error))
     if isinstance(error, HTTPException):
-        _audit(incoming, error.code or 500, error.name.lower().replace(" ", "-"))
+        audit(incoming, error.code or 500, error.name.lower().replace(" ", "-"))
         return _of_framework(error)
     _log.error("request-failed", exc_info=error, extra=logs.fields(request=incoming.request_id))
     return Outgoing(500, _body(-32603, "internal error of the gateway; its log has the details"), JSON)
@@ -64,7 +64,8 @@ def _of_framework(error: HTTPException) -> Outgoing:
     return outgoing
 
 
-def _audit(incoming: Incoming, status: int, rule: str) -> None:
+def audit(incoming: Incoming, status: int, rule: str) -> None:
+    """The refusal of a request, if it is one."""
     if status in _AUDITED:
         EDGE.refused(rule, status)
         state = incoming.state

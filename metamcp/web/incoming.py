@@ -41,6 +41,8 @@ class Incoming:
         self.challenge = ""  # what a refusal asks for (WWW-Authenticate)
         self.span: Span | None = None  # until its end is arranged; None where no traces are wanted
         self.trace: TraceContext | None = None  # for who works on it behind the link
+        self.cookie = ""  # with which it came in, of who has signed in at the console
+        self.fields: dict[str, str] | None = None  # of its form; None: not read yet
 
     @property
     def method(self) -> str:

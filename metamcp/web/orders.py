@@ -6,7 +6,7 @@ from typing import cast
 
 from flask import Blueprint, Response
 
-from metamcp.gateway.interface import Ask, Subject
+from metamcp.gateway.interface import Ask, Outbound, Subject
 from metamcp.web import caller
 from metamcp.web.operator import document, put
 from metamcp.web.present import incoming
@@ -20,7 +20,7 @@ def _about_server(order: Subject) -> None:
     """200 with what is done, 404 for a server that there is not, 409 with what to do when it cannot be done now."""
 
     def view(server: str) -> Response:
-        return _order(order, server)
+        return document(give(order, server))
 
     blueprint.add_url_rule(f"/api/servers/<server>/{order}", order, view, methods=["POST"])
 
@@ -32,9 +32,10 @@ for _subject in cast("tuple[Subject, ...]", ("restart", "stop", "wake", "reset",
 @blueprint.post("/api/reload")
 def reload() -> Response:
     """200 with what changed, or 422 with every mistake of the files."""
-    return _order("reload")
+    return document(give("reload"))
 
 
-def _order(subject: Subject, about: str = "") -> Response:
+def give(subject: Subject, about: str = "") -> Outbound:
+    """The order, in the name of whoever sends the present request."""
     client = caller.client(incoming(), "", "http")
-    return document(put(Ask(subject, about, client.principal, client.address), _SECONDS))
+    return put(Ask(subject, about, client.principal, client.address), _SECONDS)

@@ -16,9 +16,11 @@ _AUTHORITY = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::
 def base_url(incoming: Incoming) -> str:
     """The gateway's own address as the client sees it: configured, or as its request says. The Host was checked; the
     scheme is that of the proxy, which only whoever asks could forge, and only for its own answer."""
-    configured = incoming.state.public_url
-    if configured:
-        return configured
+    return incoming.state.public_url or used_url(incoming)
+
+
+def used_url(incoming: Incoming) -> str:
+    """The address of this request."""
     forwarded = incoming.header("X-Forwarded-Proto")
     scheme = forwarded if forwarded in ("http", "https") else incoming.scheme
     host = incoming.header("Host") or ""

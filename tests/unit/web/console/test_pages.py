@@ -1,0 +1,443 @@
+"""The console's pages at the edge of one worker: who sees them, what protects them, and that all text stays text."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_gateway import HEARTBEAT, FakeGateway, Open, ScriptedExchange
+from werkzeug.test import TestResponse
+
+from metamcp.access import keyfile, keys
+from metamcp.access.keyfile import KeyFile
+from metamcp.access.keys import ADMIN, Record
+from metamcp.access.policy import Door, Policy, Trust
+from metamcp.errors import SupervisorAway
+from metamcp.gateway.interface import ORDERS, Ask, Exchange, Is, Outbound, Request, Stateless, failure
+from metamcp.web.application import create_app
+from metamcp.web.forms import COOKIE
+from metamcp.web.state import WebState
+
+KEY, OTHER = keys.mint(b"k" * keys.KEY_BYTES), keys.mint(b"o" * keys.KEY_BYTES)
+HOSTS = frozenset({"localhost", "mcp.example.com"})
+HOSTILE = """"><img src=x onerror="alert(1)"></pre></textarea></title><script>alert('1')</script>"""
+
+SERVER = {
+    "name": "git", "state": "BACKOFF", "since": 1.8e9, "reason": HOSTILE, "advice": HOSTILE, "nextTryAt": 1.8e9,
+    "image": HOSTILE, "digest": HOSTILE, "drift": HOSTILE, "listed": 1.8e9, "instances": 1, "command": [HOSTILE, "a b"],
+    "lastExit": {"at": 1.8e9, "reason": HOSTILE, "stderr": [HOSTILE], "advice": HOSTILE, "exitCode": 3},
+}  # fmt: skip
+CHILD = {
+    "pid": 1, "containerId": HOSTILE, "containerName": HOSTILE, "server": "git", "session": HOSTILE, "state": "READY",
+    "since": 1.8e9, "memoryBytes": 5_000_000,
+}  # fmt: skip
+SESSION = {
+    "id": HOSTILE, "endpoint": HOSTILE, "principal": HOSTILE, "revision": HOSTILE, "transport": HOSTILE, "since": 1.8e9,
+    "lastUsed": 1.8e9,
+}  # fmt: skip
+CALL = {
+    "id": 1, "endpoint": HOSTILE, "server": HOSTILE, "method": HOSTILE, "name": HOSTILE, "principal": HOSTILE,
+    "session": HOSTILE, "since": 1.8e9,
+}  # fmt: skip
+TOOL = {
+    "name": "git__log", "title": HOSTILE, "description": HOSTILE, "outputSchema": {"title": HOSTILE},
+    "inputSchema": {
+        "type": "object", "required": ["text"],
+        "properties": {
+            "text": {"type": "string", "title": HOSTILE, "description": HOSTILE, "default": HOSTILE},
+            HOSTILE: {"enum": [HOSTILE]}, "count": {"type": "integer"},
+        },
+    },
+}  # fmt: skip
+DOCUMENTS: dict[str, Any] = {
+    "status": {
+        "supervisor": {"pid": 1, "since": 1.8e9}, "servers": [SERVER], "children": [CHILD], "sessions": [SESSION],
+        "configuration": {"loadedAt": 1.8e9, "problems": [{"path": HOSTILE, "text": HOSTILE}]},
+    },
+    "calls": {"live": [CALL], "omitted": 1, "recent": [CALL | {"seconds": 0.1, "outcome": "result"}]},
+    "endpoints": [
+        {"name": name, "namespace": HOSTILE, "transports": [HOSTILE], "auth": auth}
+        for name, auth in (("dev", "api-key"), ("open", "none"), ("sso", "oauth"))
+    ],
+    "catalog": {
+        "tools": [TOOL], "prompts": [{"name": "p", "title": HOSTILE, "description": HOSTILE}],
+        "resources": [{"uri": HOSTILE, "name": HOSTILE}], "resourceTemplates": [{"uriTemplate": HOSTILE, "name": "t"}],
+        "problems": [HOSTILE],
+    },
+    "docker-test": {
+        "ok": False,
+        "checks": [{"name": HOSTILE, "status": "fail", "seconds": 0.1, "detail": HOSTILE, "hint": HOSTILE}],
+    },
+}  # fmt: skip
+TRY = "/console/endpoints/dev/tools/git__log"
+PAGES = [
+    "/", "/console/servers/git", "/console/sessions", "/console/calls", "/console/endpoints", "/console/endpoints/dev",
+    "/console/endpoints/open", "/console/endpoints/sso", TRY, "/console/diagnostics",
+]  # fmt: skip
+
+
+class Supervisor(FakeGateway):
+    """Answers each question with its document, and orders and calls with ``done``."""
+
+    done: Outbound = Outbound(Is.ANSWER, json.dumps({"done": True, "text": HOSTILE}).encode())
+
+    def exchange(self, request: Request) -> Exchange:
+        if not isinstance(request, (Ask, Stateless)):
+            return super().exchange(request)
+        self.requests.append(request)
+        if isinstance(request, Ask) and request.subject == "stderr":
+            line = json.dumps({"time": 1.8e9, "container": HOSTILE, "session": HOSTILE, "line": HOSTILE})
+            return ScriptedExchange((Outbound(Is.OPENED), Outbound(Is.EVENT, line.encode(), number=1)))
+        if isinstance(request, Ask) and request.subject in DOCUMENTS:
+            return ScriptedExchange((Outbound(Is.ANSWER, json.dumps(DOCUMENTS[request.subject]).encode()),))
+        return ScriptedExchange((self.done,))
+
+
+class Doors(Open):
+    def policy(self) -> Policy:
+        trust = Trust("https://issuer", "https://issuer")
+        return Policy({"dev": Door("api-key"), "open": Door("none"), "sso": Door("oauth", trust)})
+
+
+class Site:
+    """A browser at one worker: it keeps cookies, and sends forms with the token of the page."""
+
+    def __init__(self, folder: Path, **scopes: str) -> None:
+        self.path = folder / "access" / "keys.json"
+        for name, scope in scopes.items():
+            key = KEY if name == "operator" else OTHER
+            record = Record(name, keys.hash_of(key), (scope,), 1)
+            keyfile.rewrite(self.path, lambda records, record=record: records.append(record))  # type: ignore[misc]
+        self.gateway = Supervisor()
+        self.app = create_app(WebState(self.gateway, HOSTS, HOSTS, KeyFile(self.path), Doors(), heartbeat=HEARTBEAT))
+        self.http = self.app.test_client()
+
+    def get(self, path: str, **headers: str) -> TestResponse:
+        return self.http.get(path, headers={"Accept": "text/html"} | headers)
+
+    def sign_in(self, key: str = KEY, onward: str = "", **headers: str) -> TestResponse:
+        return self.http.post("/login", data={"key": key, "next": onward}, headers=headers)
+
+    def token(self) -> str:
+        return re.search(r'name="csrf" value="([^"]*)"', self.get("/").text)[1]  # type: ignore[index]
+
+    def send(self, path: str, headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
+        return self.http.post(path, data=fields, headers={"Accept": "text/html"} | (headers or {}))
+
+    @property
+    def orders(self) -> list[Any]:
+        """And calls."""
+        return [it for it in self.gateway.requests if not isinstance(it, Ask) or it.subject in ORDERS]
+
+    def revoke(self) -> None:
+        keyfile.rewrite(self.path, lambda records: records.clear())
+
+
+@pytest.fixture
+def open_site(tmp_path: Path) -> Site:
+    """Without keys."""
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path, operator=ADMIN, laptop="dev")
+
+
+class Elements(HTMLParser):
+    """Every element of a page, and its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attributes)))
+
+
+# --- every page --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_takes_its_own_scripts_and_styles_alone(open_site: Site, path: str) -> None:
+    page = open_site.get(path)
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    policy = page.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy and "frame-ancestors 'none'" in policy and "base-uri 'none'" in policy
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert page.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_what_servers_and_clients_write_stays_text(open_site: Site, path: str) -> None:
+    elements = Elements(open_site.get(path).text).found
+    sources = [attributes.get("src") for tag, attributes in elements if tag in ("img", "script")]
+    assert sources and all(source and source.startswith("/console/static/") for source in sources)
+    assert not [name for _, attributes in elements for name in attributes if name.startswith("on") or name == "style"]
+    assert not [tag for tag, attributes in elements if tag == "script" and "src" not in attributes]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_can_be_read_without_looking(open_site: Site, path: str) -> None:
+    elements = Elements(open_site.get(path).text).found
+    tags = [tag for tag, _ in elements]
+    assert tags.count("main") == tags.count("h1") == 1 and "nav" in tags and "header" in tags
+    names = {attributes["id"] for _, attributes in elements if attributes.get("id")}
+    assert len(names) == len([1 for _, attributes in elements if attributes.get("id")]), "an id stands for one element"
+    for attribute in ("for", "aria-labelledby"):
+        assert {attributes[attribute] for _, attributes in elements if attribute in attributes} <= names
+    fields = [attributes for tag, attributes in elements if tag in ("input", "select", "textarea")]
+    shown = [field for field in fields if field.get("type") not in ("hidden", "checkbox") and "hidden" not in field]
+    labelled = {attributes.get("for") for tag, attributes in elements if tag == "label"}
+    assert {field["id"] for field in shown} <= labelled
+    current = [attributes.get("href") for tag, attributes in elements if "aria-current" in attributes]
+    assert len(current) == 1
+
+
+def test_every_value_is_in_the_page_without_any_script(open_site: Site) -> None:
+    text = open_site.get("/").text
+    for value in ("BACKOFF", "2027-01-15 08:00:00 UTC", "&lt;img src=x"):
+        assert value in text
+    assert "4.8 MiB" in open_site.get("/console/servers/git").text
+
+
+def test_a_server_or_tool_that_is_not_there_is_404_as_a_page(open_site: Site) -> None:
+    for path in ("/console/servers/none", "/console/endpoints/none", "/console/endpoints/dev/tools/none"):
+        page = open_site.get(path)
+        assert (page.status_code, page.mimetype) == (404, "text/html"), path
+
+
+def test_a_supervisor_that_is_away_is_told_as_a_page(open_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = failure(SupervisorAway("the supervisor is not reachable"))
+    monkeypatch.setattr(open_site.gateway, "exchange", lambda _request: ScriptedExchange((away,)))
+    page = open_site.get("/")
+    assert page.status_code == 503 and "the supervisor is not reachable" in page.text
+
+
+def test_static_files_are_for_everybody_and_are_not_guessed(site: Site) -> None:
+    folder = Path(__file__).parents[4] / "metamcp" / "web" / "console" / "static"
+    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    for file in folder.iterdir():
+        with site.get(f"/console/static/{file.name}") as answer:
+            assert (answer.status_code, answer.mimetype) == (200, kinds[file.suffix])
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert site.get("/console/static/../routes.py").status_code == 404
+    assert site.get("/console/static/%2e%2e/routes.py").status_code == 404
+
+
+# --- signing in --------------------------------------------------------------------------------------------
+
+
+def test_without_keys_nobody_has_to_sign_in(open_site: Site) -> None:
+    assert open_site.get("/").status_code == 200
+    assert open_site.get("/login").headers["Location"] == "/"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_who_has_not_signed_in_is_led_there_and_back(site: Site, path: str) -> None:
+    sent = site.get(path)
+    assert sent.status_code == 303 and sent.headers["Location"].startswith("/login?next=")
+    assert site.get(sent.headers["Location"]).status_code == 200
+    assert site.sign_in(onward=path).headers["Location"] == path
+    assert site.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "onward", ["https://evil.example/", "//evil.example", "/\\evil.example", "/api/status", "/console/é", ""]
+)
+def test_nobody_is_led_elsewhere(site: Site, onward: str) -> None:
+    assert site.sign_in(onward=onward).headers["Location"] == "/"
+
+
+def test_the_cookie_is_not_the_key_and_stays_with_its_site(site: Site) -> None:
+    cookie = site.sign_in().headers["Set-Cookie"]
+    assert KEY not in cookie and keys.hash_of(KEY) not in cookie
+    for part in ("HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"):
+        assert part in cookie
+    assert "Secure" not in cookie
+    assert "Secure" in site.sign_in(**{"X-Forwarded-Proto": "https"}).headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("key", [OTHER, KEY[:-1], "", "mmcp_", KEY.swapcase(), HOSTILE])
+def test_no_other_key_signs_in_and_it_is_noted(site: Site, key: str) -> None:
+    refused = site.sign_in(key)
+    assert refused.status_code == 401 and "Set-Cookie" not in refused.headers
+    assert len(key) < 40 or key not in refused.text
+    assert site.gateway.refusals[-1].status == 401
+
+
+def test_signing_in_is_noted_with_who_it_was(site: Site) -> None:
+    site.sign_in()
+    (order,) = site.orders
+    assert (order.subject, order.principal) == ("sign-in", "operator")
+
+
+def test_a_revoked_key_ends_what_it_signed_in(site: Site) -> None:
+    site.sign_in()
+    assert site.get("/").status_code == 200
+    site.revoke()
+    assert site.get("/").status_code == 303
+    assert site.http.get("/api/status").status_code == 401
+
+
+def test_the_cookie_opens_operators_routes_and_no_endpoint(site: Site) -> None:
+    site.sign_in()
+    assert site.http.get("/api/status").status_code == 200
+    assert site.http.get("/docker-test/test").status_code == 200
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    assert site.http.post("/metamcp/dev/mcp", json=ping).status_code == 401
+    assert site.http.post("/metamcp/nowhere/mcp", json=ping).status_code == 401
+
+
+def test_signing_out_forgets_the_cookie(site: Site) -> None:
+    site.sign_in()
+    out = site.send("/logout", csrf=site.token())
+    assert (out.status_code, out.headers["Location"]) == (303, "/login")
+    assert site.http.get_cookie(COOKIE) is None
+    assert site.get("/").status_code == 303
+
+
+def test_a_key_in_a_header_opens_the_pages_too(site: Site) -> None:
+    for path in PAGES:
+        assert site.get(path, Authorization=f"Bearer {KEY}").status_code == 200
+        assert site.get(path, Authorization=f"Bearer {OTHER}").status_code == 403
+
+
+# --- forms -------------------------------------------------------------------------------------------------
+
+STOP = "/console/servers/git/stop"
+
+
+def test_a_form_with_its_token_does_what_it_says_and_who_did_it(site: Site) -> None:
+    site.sign_in()
+    done = site.send(STOP, csrf=site.token())
+    assert (done.status_code, done.mimetype) == (200, "text/html")
+    assert "&lt;img src=x" in done.text and "<img src=x" not in done.text
+    order = site.orders[-1]
+    assert (order.subject, order.argument, order.principal) == ("stop", "git", "operator")
+
+
+@pytest.mark.parametrize("path", [STOP, "/console/reload", TRY, "/console/diagnostics", "/logout", "/api/reload"])
+@pytest.mark.parametrize("token", ["", "0" * 64, "\u00e9"])
+def test_nothing_is_done_by_a_cookie_without_the_token(site: Site, path: str, token: str) -> None:
+    site.sign_in()
+    before = len(site.gateway.requests)
+    assert site.send(path, csrf=token).status_code == 403
+    assert len(site.gateway.requests) == before
+
+
+def test_a_script_sends_the_token_as_a_header(site: Site) -> None:
+    site.sign_in()
+    token = site.token()
+    done = site.http.post(STOP, headers={"X-CSRF-Token": token, "Accept": "application/json"})
+    assert done.json == {"done": True, "text": HOSTILE}
+    site.sign_in()
+    assert site.http.post(STOP, headers={"X-CSRF-Token": token}).status_code == 403, "it is another one's"
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "https://mcp.example.com", "http://evil.example", "null"])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_pages_of_other_origins_do_nothing(tmp_path: Path, origin: str, keyed: bool) -> None:
+    site = Site(tmp_path, operator=ADMIN) if keyed else Site(tmp_path)
+    site.sign_in()
+    token = site.token()
+    for path in (STOP, "/console/reload", "/api/reload", "/login"):
+        assert site.send(path, {"Origin": origin}, csrf=token, key=KEY).status_code == 403, path
+    assert {it.subject for it in site.orders} <= {"sign-in"}
+
+
+def test_pages_of_its_own_origin_do(open_site: Site) -> None:
+    assert open_site.send(STOP, {"Origin": "http://localhost"}).status_code == 200
+    assert open_site.send(STOP, {"Origin": "http://localhost:12009", "Host": "localhost:12009"}).status_code == 200
+
+
+def test_what_cannot_be_done_is_told_with_its_status(open_site: Site) -> None:
+    open_site.gateway.done = Outbound(Is.ANSWER, b'{"error":"try <reset>"}', 409)
+    page = open_site.send(STOP)
+    assert page.status_code == 409 and "try &lt;reset&gt;" in page.text
+    assert open_site.send("/console/servers/git/explode").status_code == 404
+
+
+def test_diagnostics_show_what_failed_and_what_to_do(open_site: Site) -> None:
+    page = open_site.send("/console/diagnostics")
+    assert page.status_code == 200 and "1 of 1 checks failed" in page.text
+    assert "<img src=x" not in page.text
+
+
+# --- trying a tool -----------------------------------------------------------------------------------------
+
+
+def answered(**result: Any) -> Outbound:
+    return Outbound(Is.ANSWER, json.dumps({"jsonrpc": "2.0", "id": "console", "result": result}).encode())
+
+
+def called(site: Site, endpoint: str = "open", **fields: str) -> TestResponse:
+    named = {name if name == "csrf" else f"argument:{name}": value for name, value in fields.items()}
+    return site.http.post(f"/console/endpoints/{endpoint}/tools/git__log", data=named, headers={"Accept": "text/html"})
+
+
+def test_a_call_is_one_request_of_a_client_with_its_typed_arguments(open_site: Site) -> None:
+    open_site.gateway.done = answered(content=[{"type": "text", "text": HOSTILE}], structuredContent={"a": HOSTILE})
+    page = called(open_site, text="a\r\nb", count="3")
+    assert page.status_code == 200 and "<img src=x" not in page.text and "&lt;img src=x" in page.text
+    request = open_site.orders[-1]
+    assert isinstance(request, Stateless)
+    assert (request.client.endpoint, request.client.principal, request.method) == ("open", "anonymous", "tools/call")
+    params = json.loads(request.payload)
+    assert (params["name"], params["arguments"]) == ("git__log", {"text": "a\nb", "count": 3})
+    assert params["_meta"]["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
+
+
+def test_arguments_that_headers_repeat_are_repeated(open_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirrored = {"properties": {"text": {"type": "string", "x-mcp-header": "Region"}}}
+    monkeypatch.setitem(DOCUMENTS["catalog"], "tools", [TOOL | {"inputSchema": mirrored}])
+    called(open_site, text="Zürich")
+    assert open_site.orders[-1].headers == {"region": "Zürich"}
+
+
+def test_what_cannot_be_sent_is_told_and_what_was_written_stays(open_site: Site) -> None:
+    page = called(open_site, text="kept", count="many")
+    assert page.status_code == 400 and "this must be a whole number" in page.text and "kept" in page.text
+    assert open_site.orders == []
+
+
+@pytest.mark.parametrize(
+    ("done", "text"),
+    [
+        (answered(content=[], isError=True), "The tool reports an error."),
+        (answered(resultType="input_required"), "asks its client for something"),
+        (answered(content=[{"type": "image", "data": "AAAA", "mimeType": "image/png"}, 5]), "image (image/png)"),
+        (Outbound(Is.ANSWER, b'{"error":{"code":-31001,"message":"it is <away>"}}'), "Error -31001: it is &lt;"),
+        (Outbound(Is.ANSWER, b'{"result":{"content":[{"type":"text","text":"half \\ud83d"}]}}'), "half ?"),
+        (Outbound(Is.ENDED), "The supervisor gave the call up"),
+        (Outbound(Is.ANSWER, b"[" * 100_000), "cannot be shown"),
+    ],
+)
+def test_whatever_comes_back_is_shown(open_site: Site, done: Outbound, text: str) -> None:
+    open_site.gateway.done = done
+    page = called(open_site, text="x")
+    assert page.status_code == 200 and text in page.text
+
+
+def test_at_an_endpoint_for_keys_the_operator_calls_by_name(site: Site) -> None:
+    site.sign_in()
+    site.gateway.done = answered(content=[])
+    assert called(site, "dev", text="x", csrf=site.token()).status_code == 200
+    assert site.orders[-1].client.principal == "operator"
+    assert called(site, "open", text="x", csrf=site.token()).status_code == 200
+    assert site.orders[-1].client.principal == "anonymous"
+    tried = [(it.argument, it.principal) for it in site.orders if isinstance(it, Ask) and it.subject == "try-tool"]
+    assert tried == [("dev git__log", "operator"), ("open git__log", "operator")], "who it was, whatever is asked"
+
+
+def test_at_an_endpoint_for_tokens_nobody_calls_from_here(site: Site) -> None:
+    site.sign_in()
+    assert "tokens of its issuer alone" in site.get("/console/endpoints/sso/tools/git__log").text
+    assert called(site, "sso", text="x", csrf=site.token()).status_code == 403
+    assert [it.subject for it in site.orders] == ["sign-in"]
