@@ -292,7 +292,8 @@ class UpstreamConnection:
         if not opening.agreed(self.server_says):
             self.objection = error or b""
             detail = logs.redact((error or result or b"").decode("utf-8", "replace"))[:300]
-            reason = f"its answer to {opening.method} is not valid: {detail}"
+            verdict = "was enough to know its era" if self.unneeded else "is not valid"
+            reason = f"its answer to {opening.method} {verdict}: {detail}"
             self.child.stop(reason)
             self._tell_ready(server_unavailable(self.spec.name, "BACKOFF", f"it did not start: {reason}"))
             return

@@ -1,4 +1,4 @@
-"""Why an instance ended, in one word for those who count (``metrics.EXIT_REASONS``, docs/metrics.md)."""
+"""Why an instance ended: in one word for those who count (``metrics.EXIT_REASONS``, docs/metrics.md), and in full."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def reason_of(connection: UpstreamConnection) -> str:
     if connection.unneeded and error is None:
         return "stopped"
     return _of_exit(ended, connection.started_well) if ended is not None and error is None else "not-started"
+
+
+def last_exit(connection: UpstreamConnection, ended: Exit, wanted: bool) -> dict[str, object]:
+    """``lastExit`` of the snapshot (docs/operations.md). ``wanted``: it was we who ended it, and nothing was wrong."""
+    error = connection.child.error
+    return {
+        "exitCode": ended.code, "signal": ended.signal, "oomKilled": ended.oom_killed,
+        "reason": ended.describe(), "stderr": list(ended.stderr),
+        "advice": connection.advice(ended) or (error.advice if error is not None else "") or None,
+        "wanted": wanted,
+    }  # fmt: skip
 
 
 def _of_exit(ended: Exit, started_well: bool) -> str:

@@ -18,7 +18,7 @@ from metamcp.telemetry import logs
 from metamcp.telemetry.tally import Tally
 from metamcp.upstream.breaker import Breaker
 from metamcp.upstream.connection import Listener, UpstreamConnection
-from metamcp.upstream.ends import reason_of
+from metamcp.upstream.ends import last_exit, reason_of
 from metamcp.upstream.listeners import Deaf
 from metamcp.upstream.opening import Opening, SpokenEra
 from metamcp.upstream.room import Claim, giving_way
@@ -392,12 +392,9 @@ class UpstreamPool:
         elif connection.started_well:
             server.breaker.lived()
         server.command = connection.child.command or server.command
-        server.note_exit(self._reactor.clock(), {
-            "exitCode": ended.code, "signal": ended.signal, "oomKilled": ended.oom_killed,
-            "reason": ended.describe(), "stderr": list(ended.stderr),
-            "advice": connection.advice(ended) or (error.advice if (error := connection.child.error) else "") or None,
-            "wanted": connection.unneeded and connection.child.error is None,
-        })  # fmt: skip
+        wanted = connection.unneeded and connection.child.error is None
+        if not wanted or not is_own(connection.key):  # else it has answered a question of ours: no news of the server
+            server.note_exit(self._reactor.clock(), last_exit(connection, ended, wanted))
         server.refresh(self._reactor.clock())
 
     def _count_failure(self, server: Roster, connection: UpstreamConnection) -> None:

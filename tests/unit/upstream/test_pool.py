@@ -578,6 +578,7 @@ def test_the_end_of_a_probed_instance_speaks_against_nobody(house: House) -> Non
     house.lease(PROBE)
     house.child.die(1)
     assert house.view().state is ServerState.IDLE
+    assert house.view().last_exit is None
     assert house.lease("s").alive
 
 
