@@ -23,13 +23,16 @@ def require(settings: Settings) -> None:
 
 
 def build_traces(settings: Settings, tier: str) -> Traces | None:
-    """None when none are wanted. Raises as ``require``."""
+    """None when none are wanted. Raises as ``require``, and for a variable that the library refuses."""
     require(settings)
     if not settings.traces:
         return None
     from metamcp.telemetry.traces import OtlpTraces  # noqa: PLC0415  some 20 MiB, and its packages may be absent
 
-    return OtlpTraces(tier, __version__)
+    try:
+        return OtlpTraces(tier, __version__)
+    except ValueError as refused:
+        raise ConfigInvalid([("OTEL_…", f"OpenTelemetry refuses a variable: {refused}")]) from refused
 
 
 def _is_there(module: str) -> bool:

@@ -38,20 +38,20 @@ _log = logs.get("telemetry.traces")
 
 
 class OtlpTraces:
-    """``tier``: of the gateway, ``web`` or ``supervisor``."""
+    """``tier``: of the gateway, ``web`` or ``supervisor``. Raises ValueError for what the library refuses."""
 
     def __init__(self, tier: str, version: str) -> None:
         for name in _SECRET_VARIABLES:
             for value in parse_env_headers(os.environ.get(name, ""), liberal=True).values():
                 logs.redact.add([value, *value.split()[1:]])  # of ``Bearer TOKEN``, too, what is secret
         self._heard = _Heard()
-        self._provider = TracerProvider(
-            resource=_resource(tier, version), shutdown_on_exit=False,
-            span_limits=SpanLimits(max_attribute_length=_LONGEST),
-        )  # fmt: skip
-        exporter = _Told(OTLPSpanExporter(), self._heard)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=_BATCH))
+        try:
+            self._provider = _provider(tier, version, self._heard)
+        except ValueError:
+            self._heard.close()
+            raise
         self._tracer = self._provider.get_tracer("metamcp", version)
+        self._heard.starting = False
 
     def begin(self, name: str, kind: Kind, parent: Carrier, attributes: Attributes, link: Carrier = NOWHERE) -> Span:
         linked = get_current_span(_context(link)).get_span_context()
@@ -99,18 +99,23 @@ class _Span:
 
 class _Heard(logging.Handler):
     """What the library says of its failures: it would say it for each batch, and not in our form. ``why`` is the first
-    that the exporter has said since it was asked last: what follows only repeats that it gives up."""
+    that the exporter has said since it was asked last: what follows only repeats that it gives up. ``starting``: what
+    is said now is about a variable, and nobody would hear it otherwise."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        self.starting = True
         self._said = ""
         self._library = logging.getLogger("opentelemetry")
         self._before = (self._library.handlers[:], self._library.propagate)
         self._library.handlers[:], self._library.propagate = [self], False
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith("opentelemetry.exporter"):
-            self._said = self._said or mask_address(record.getMessage())[:_REASON]
+        text = mask_address(record.getMessage())[:_REASON]
+        if self.starting:
+            _log.warning("traces-setting", extra=logs.fields(reason=text))
+        elif record.name.startswith("opentelemetry.exporter"):
+            self._said = self._said or text
 
     def why(self) -> str | None:
         said, self._said = self._said, ""
@@ -146,6 +151,14 @@ class _Told(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._inner.force_flush(timeout_millis)
+
+
+def _provider(tier: str, version: str, heard: _Heard) -> TracerProvider:
+    limits = SpanLimits(max_attribute_length=_LONGEST)
+    made = TracerProvider(resource=_resource(tier, version), shutdown_on_exit=False, span_limits=limits)
+    exporter = _Told(OTLPSpanExporter(), heard)
+    made.add_span_processor(BatchSpanProcessor(exporter, max_export_batch_size=_BATCH))
+    return made
 
 
 def _resource(tier: str, version: str) -> Resource:

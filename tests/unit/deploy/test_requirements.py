@@ -10,9 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-OPTIONAL = {"metamcp.telemetry.traces"}
-"""Loaded only where somebody has asked for it, and for requirements-otel.txt."""
-
 _IMPORTS = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -23,7 +20,7 @@ HIDDEN = frozenset(sys.argv[1].split())
 class Hide(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in HIDDEN:
-            raise ModuleNotFoundError(f"{name} is not among what requirements.txt brings", name=name)
+            raise ModuleNotFoundError(f"{name} is not among what requirements bring", name=name)
         return None
 
 sys.meta_path.insert(0, Hide())
@@ -32,21 +29,36 @@ for name in sys.argv[2:]:
 """
 
 
+TRACES = "metamcp.telemetry.traces"
+"""Loaded only where traces are wanted."""
+
+
 def test_gateway_loads_with_what_requirements_txt_brings() -> None:
     brought = _closure(_named(ROOT / "requirements.txt"))
     assert {"gunicorn", "gevent", "flask", "werkzeug"} <= brought
+    assert loads(brought, [name for name in _modules() if name != TRACES]) == ""
+    assert "is not among what requirements bring" in loads(brought, [TRACES])
+
+
+def test_traces_load_with_what_their_requirements_bring_besides() -> None:
+    named = [*_named(ROOT / "requirements.txt"), *_named(ROOT / "requirements-otel.txt")]
+    assert loads(_closure(named), [TRACES]) == ""
+
+
+def loads(brought: set[str], modules: list[str]) -> str:
+    """What a process says that loads ``modules`` and has no other distributions than ``brought``."""
     owners = metadata.packages_distributions()
     hidden = [top for top, names in owners.items() if not {_plain(name) for name in names} & brought]
     assert "pytest" in hidden
-    argv = [sys.executable, "-c", _IMPORTS, " ".join(hidden), *_modules()]
+    argv = [sys.executable, "-c", _IMPORTS, " ".join(hidden), *modules]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def _modules() -> list[str]:
-    """Of all files but those that run when they are loaded, and those that need more."""
+    """Of all files but those that run when they are loaded."""
     files = (path.relative_to(ROOT) for path in (ROOT / "metamcp").rglob("*.py") if path.stem != "__main__")
-    return sorted({".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files} - OPTIONAL)
+    return sorted(".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files)
 
 
 def _named(path: Path) -> list[str]:

@@ -103,6 +103,15 @@ def test_operators_own_name_and_attributes_count(taker: Collector, monkeypatch: 
     assert (span.resource["service.name"], span.resource["deployment.environment"]) == ("gate", "test")
 
 
+def test_variable_that_is_not_understood_is_told(
+    taker: Collector, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "sometimes")
+    OtlpTraces("web", "1").close(5.0)
+    (line,) = said.getvalue().splitlines()
+    assert "traces-setting" in line and "sometimes" in line
+
+
 def test_failures_are_one_line_and_their_end_another(
     taker: Collector, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
