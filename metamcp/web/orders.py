@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from flask import Blueprint, Response
 
 from metamcp.gateway.interface import Ask, Outbound, Subject
@@ -12,6 +10,8 @@ from metamcp.web.operator import document, put
 from metamcp.web.present import incoming
 
 _SECONDS = 30.0  # the engine, or a file system, may have to be asked
+
+OF_SERVERS: tuple[Subject, ...] = ("restart", "stop", "wake", "reset", "accept-image")
 
 blueprint = Blueprint("orders", __name__)
 
@@ -25,7 +25,7 @@ def _about_server(order: Subject) -> None:
     blueprint.add_url_rule(f"/api/servers/<server>/{order}", order, view, methods=["POST"])
 
 
-for _subject in cast("tuple[Subject, ...]", ("restart", "stop", "wake", "reset", "accept-image")):
+for _subject in OF_SERVERS:
     _about_server(_subject)
 
 

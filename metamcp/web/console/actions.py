@@ -14,16 +14,13 @@ from metamcp.web.console.pages import page, wants_json
 from metamcp.web.docker_test import TEST_SECONDS
 from metamcp.web.operator import document, failure_text
 
-_OF_SERVERS: dict[str, Subject] = {
-    "restart": "restart", "stop": "stop", "wake": "wake", "reset": "reset", "accept-image": "accept-image",
-}  # fmt: skip
-
 
 def act(server: str, action: str) -> Response:
     """As ``POST /api/servers/<server>/<action>``."""
-    if action not in _OF_SERVERS:
+    order = next((it for it in orders.OF_SERVERS if it == action), None)
+    if order is None:
         raise NotFound(f"there is no action {action!r}")
-    return _order(_OF_SERVERS[action], server, url_for("console.server", server=server))
+    return _order(order, server, url_for("console.server", server=server))
 
 
 def reload() -> Response:

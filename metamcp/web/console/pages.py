@@ -38,7 +38,7 @@ def wants_json() -> bool:
 
 def failed(error: Exception) -> Response:
     """Who has not signed in is asked to, once there is something to show."""
-    if isinstance(error, Unauthorized) and request.method == "GET":
+    if isinstance(error, Unauthorized) and request.method in ("GET", "HEAD"):
         return led_to(url_for("console.login", next=request.full_path.rstrip("?")))
     outgoing = errors.answer(incoming(), error)
     if wants_json():

@@ -31,6 +31,9 @@ from metamcp.web.present import incoming
 SECONDS = 120.0
 """For one call; whoever needs longer has a client that shows progress."""
 
+SHOWN = 200_000
+"""Characters of one text of a result: a browser is not made for more."""
+
 _CLIENT = jsonrpc.encode({"name": "metamcp-console", "version": __version__})
 _ID = b'"console"'
 
@@ -146,7 +149,7 @@ def outcome_of(final: Outbound | None, seconds: float) -> Outcome:
         raw = _pretty(document)
     except (ValueError, RecursionError):
         text = "The answer cannot be shown as JSON."
-        return Outcome("error", text, seconds, raw=final.data.decode("utf-8", "replace"))
+        return Outcome("error", text, seconds, raw=_cut(final.data.decode("utf-8", "replace")))
     if "error" in document:
         error = document["error"]
         return Outcome("error", f"Error {error.get('code')}: {error.get('message')}", seconds, raw=raw)
@@ -170,16 +173,20 @@ def _block(block: Any) -> tuple[str, str]:
     found = block if isinstance(block, dict) else {}
     match found.get("type"):
         case "text":
-            return "text", str(found.get("text", ""))
+            return "text", _cut(str(found.get("text", "")))
         case "image" | "audio" as kind:
             return f"{kind} ({found.get('mimeType')})", f"{len(str(found.get('data', '')))} characters of Base64"
         case "resource_link":
             return "link to a resource", str(found.get("uri", ""))
         case "resource" if isinstance(resource := found.get("resource"), dict):
-            return f"resource {resource.get('uri', '')}", str(resource.get("text", "(binary)"))
+            return f"resource {resource.get('uri', '')}", _cut(str(resource.get("text", "(binary)")))
         case _:
             return "other", _pretty(block)
 
 
 def _pretty(document: Any) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return _cut(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}\n… and {len(text) - SHOWN} more characters"

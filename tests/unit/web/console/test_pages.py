@@ -243,6 +243,7 @@ def test_without_keys_nobody_has_to_sign_in(open_site: Site) -> None:
 def test_who_has_not_signed_in_is_led_there_and_back(site: Site, path: str) -> None:
     sent = site.get(path)
     assert sent.status_code == 303 and sent.headers["Location"].startswith("/login?next=")
+    assert site.http.head(path, headers={"Accept": "text/html"}).status_code == 303
     assert site.get(sent.headers["Location"]).status_code == 200
     assert site.sign_in(onward=path).headers["Location"] == path
     assert site.get(path).status_code == 200
@@ -423,6 +424,12 @@ def test_whatever_comes_back_is_shown(open_site: Site, done: Outbound, text: str
     open_site.gateway.done = done
     page = called(open_site, text="x")
     assert page.status_code == 200 and text in page.text
+
+
+def test_a_result_that_no_browser_could_show_is_cut(open_site: Site) -> None:
+    open_site.gateway.done = answered(content=[{"type": "text", "text": "x" * 5_000_000}], structuredContent={"a": 1})
+    page = called(open_site, text="x")
+    assert "… and 4800000 more characters" in page.text and len(page.text) < 600_000
 
 
 def test_at_an_endpoint_for_keys_the_operator_calls_by_name(site: Site) -> None:
