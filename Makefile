@@ -29,7 +29,7 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --keep-going --jobs=5
 
 test: $(VENV)/dev.stamp
 	@$(SIDE_BY_SIDE) --output-sync=target fetch $(PARTS) UNIT_OPTIONS="$(ONCE_MORE)"
-	@$(SIDE_BY_SIDE) --output-sync=line $(LANES)
+	@$(SIDE_BY_SIDE) $(LANES)
 
 $(LANES): test-%: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -p no:cacheprovider $(ONCE_MORE) -m "not nightly" $(addprefix tests/,$(LANE_$*))
