@@ -63,7 +63,7 @@ class History:
 
     def step(self) -> None:
         """To be called every ``STEP_SECONDS``: the present step is over when the memory of its children is known."""
-        self._use.freshen(self._over)
+        self._use.when_fresh(self._over)
 
     def document(self) -> dict[str, Any]:
         """The document of ``/api/history`` (docs/operations.md): the oldest first."""

@@ -46,22 +46,28 @@ class MemoryUse:
         self._read = read
         self._known: Mapping[Child, int | None] = {}
         self._read_at = float("-inf")
+        self._reading = False
         self._waiting: list[Callable[[], None]] = []
 
     def of(self, child: Child) -> int | None:
         """As read last; None for one that was not there then."""
         return self._known.get(child)
 
-    def freshen(self, done: Callable[[], None] = lambda: None) -> None:
-        """Have it read again, unless that was done a moment ago; then ``done``."""
-        if self._reactor.clock() - self._read_at < FRESH_SECONDS:
-            done()
-            return
-        self._waiting.append(done)
-        if len(self._waiting) == 1:
+    def freshen(self) -> None:
+        """Have it read again, unless that was done a moment ago, or is being done."""
+        if not self._reading and self._reactor.clock() - self._read_at >= FRESH_SECONDS:
             self._begin()
 
+    def when_fresh(self, callback: Callable[[], None]) -> None:
+        """Call back when it has been read, if that was not done a moment ago."""
+        self.freshen()
+        if self._reading:
+            self._waiting.append(callback)
+        else:
+            callback()
+
     def _begin(self) -> None:
+        self._reading = True
         children = tuple(self._children())
 
         def run() -> None:
@@ -76,7 +82,7 @@ class MemoryUse:
             self._over({})
 
     def _over(self, found: Mapping[Child, int | None]) -> None:
-        self._known, self._read_at = found, self._reactor.clock()
+        self._reading, self._known, self._read_at = False, found, self._reactor.clock()
         waiting, self._waiting = self._waiting, []
         for done in waiting:
             done()

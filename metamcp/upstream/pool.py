@@ -188,10 +188,10 @@ class UpstreamPool:
                 self._rest(server, connection, self._reactor.clock())
 
     def stop(self, name: str, reason: str) -> int:
-        """By hand: end every instance now, also one with calls, and keep no spares until somebody needs the server. How
-        many there were."""
-        server = self._servers[name]
-        alive = [connection for connection in server.instances if connection.alive]
+        """By hand: end every instance now, also one with calls or of a former configuration, and keep no spares until
+        somebody needs the server. How many there were."""
+        server, rosters = self._servers[name], [roster for roster in self._all() if roster.spec.name == name]
+        alive = [connection for roster in rosters for connection in roster.instances if connection.alive]
         server.spares.drop(reason)
         for connection in alive:
             connection.close(reason)

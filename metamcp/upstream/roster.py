@@ -60,8 +60,9 @@ class Roster:
             self.exited, self.last_exit = now, told
 
     def shown_command(self) -> list[str] | None:
-        """Of an instance that there is, else of the last one."""
-        return next((it.child.command for it in self.instances if it.child.command is not None), self.command)
+        """Of the newest instance that there is, else of the last one."""
+        known = [it.child for it in self.instances if it.child.command is not None]
+        return max(known, key=lambda child: child.born).command if known else self.command
 
     def place(self, key: str, principal: str) -> Place:
         return Place(self.spec.name, self.most, principal, is_own(key))

@@ -18,7 +18,7 @@ class Use:
     def __init__(self) -> None:
         self.known: dict[Any, int] = {}
 
-    def freshen(self, done: Any) -> None:
+    def when_fresh(self, done: Any) -> None:
         done()
 
     def of(self, child: Any) -> int | None:

@@ -37,7 +37,7 @@ class House:
         return 4096
 
     def freshen(self) -> None:
-        self.use.freshen(lambda: self.done.append(True))
+        self.use.when_fresh(lambda: self.done.append(True))
 
     def work(self) -> None:
         while self.worker.jobs:

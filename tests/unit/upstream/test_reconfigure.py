@@ -84,6 +84,15 @@ def test_call_in_flight_finishes_on_the_old_instance_which_then_ends(house: Hous
     assert child in house.supervisor.ended
 
 
+def test_a_server_that_is_stopped_by_hand_ends_also_on_the_old_instance(house: House) -> None:
+    old = house.lease("git")
+    house.call(old)
+    house.reconfigure(NEW_GIT, TIME, retired=["git"])
+    new, other = house.lease("git"), house.lease("time")
+    assert house.pool.stop("git", "by hand") == 2
+    assert [house.child(it).state is ChildState.STOPPING for it in (old, new, other)] == [True, True, False]
+
+
 def test_call_in_flight_on_the_old_instance_ends_at_its_own_deadline(house: House) -> None:
     house.reconfigure(replace(GIT, timeouts=Timeouts(call=5)), TIME, retired=["git"])
     old = house.lease("git")
