@@ -84,6 +84,19 @@ def called(gateway: GatewayProcess, tool: str, **arguments: Any) -> Any:
         gateway.end_session(session)
 
 
+def kill_good(gateway: GatewayProcess) -> None:
+    """The instance for clients, once there is no other one."""
+    called(gateway, "good__whoami")
+    eventually(lambda: len(good(gateway)) == 1, "nobody asks it what it has")
+    (pid,) = good(gateway)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: pid not in good(gateway), "it is dead")
+
+
+def good(gateway: GatewayProcess) -> list[int]:
+    return [child["pid"] for child in gateway.status()["children"] if child["server"] == "good"]
+
+
 # --- what is going on --------------------------------------------------------------------------------------
 
 
@@ -111,11 +124,8 @@ def test_a_server_that_dies_shows_within_two_seconds_and_says_how(gateway: Gatew
     window.wait(lambda: "READY" in window.text(GOOD), "it runs")
     called(gateway, "good__crash", code=7)
     window.wait(lambda: "code 7" in window.text(f"{GOOD} .exit summary"), "the page names the exit code", 2)
-    called(gateway, "good__whoami")
-    (pid,) = (child["pid"] for child in gateway.status()["children"] if child["server"] == "good")
-    os.kill(pid, signal.SIGKILL)
+    kill_good(gateway)
     window.wait(lambda: "SIGKILL" in window.text(f"{GOOD} .exit summary"), "the page names the signal", 2)
-    window.wait(lambda: "good: BACKOFF" in window.text("#news"), "those who do not see the page hear of it", 2)
     assert window.look("window.same"), "without loading the page anew"
 
 
@@ -242,6 +252,24 @@ def test_the_configuration_is_reloaded_and_its_mistakes_are_shown_as_text(
         file.write_text(kept)
     window.find('form[action="/console/reload"] button').click()
     window.wait(lambda: not window.text("#problems li"), "there is no mistake any more")
+
+
+def test_who_does_not_see_the_page_hears_of_a_server_that_cannot_be_used(
+    gateway: GatewayProcess, window: Browser
+) -> None:
+    file = gateway.folder / "config" / "servers.json"
+    kept = file.read_text()
+    document = json.loads(kept)
+    document["mcpServers"]["good"]["enabled"] = False
+    window.open("/")
+    live(window)
+    assert window.find("#news").get_attribute("aria-live") == "polite"
+    try:
+        file.write_text(json.dumps(document))
+        window.wait(lambda: "good: DISABLED" in window.text("#news"), "it is said")
+    finally:
+        file.write_text(kept)
+    window.wait(lambda: "good: READY" in window.text("#news"), "it is said when it can be used again")
 
 
 def test_without_scripts_pages_are_read_and_forms_are_sent(gateway: GatewayProcess, window: Browser) -> None:

@@ -43,7 +43,8 @@ _HEADERS = {
 }
 
 for _method, _rule, _view in _ROUTES:
-    blueprint.add_url_rule(_rule, _view.__name__, _view, methods=[_method])
+    # A slash more or less is no other page: it would be a redirect.
+    blueprint.add_url_rule(_rule, _view.__name__, _view, methods=[_method], strict_slashes=False)
 
 for _kind in (MetaMCPError, HTTPException, Exception):
     blueprint.register_error_handler(_kind, pages.failed)

@@ -87,8 +87,9 @@ class Site:
     def ask(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> tuple[TestResponse, bytes]:
         """The answer, and of its body what comes first: a stream has no end."""
         named = [(name, value.replace("{session}", self.session)) for name, value in headers]
+        whole = f"http://localhost{path}"  # of a path alone the test client takes what follows // for a host
         response = self.http.open(
-            path.replace("{session}", self.session), method=method, headers=named, data=body, buffered=False
+            whole.replace("{session}", self.session), method=method, headers=named, data=body, buffered=False
         )
         pieces, chunks = [], iter(response.response)
         with suppress(StopIteration):

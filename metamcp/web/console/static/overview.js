@@ -29,9 +29,11 @@ function onStatus(status) {
   rows("instances", "instance", children, (child) => child.containerName ?? child.pid);
 }
 
-/** For those who do not see the page: which server can no longer be used, or can again. */
-function onNews(servers) {
+/** For those who do not see the page: which server can no longer be used, or can again. Of one that is being tried it is not
+    known yet. */
+function onNews(all) {
   const place = document.getElementById("news");
+  const servers = all.filter((server) => server.state !== "STARTING");
   const changed = servers.filter((server) => well.has(server.name) && well.get(server.name) !== WELL(server));
   for (const server of servers) well.set(server.name, WELL(server));
   const words = changed.map((server) => `${server.name}: ${server.state}. ${server.reason ?? ""}`);

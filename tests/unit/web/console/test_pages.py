@@ -207,6 +207,12 @@ def test_every_value_is_in_the_page_without_any_script(open_site: Site) -> None:
     assert "4.8 MiB" in open_site.get("/console/servers/git").text
 
 
+def test_a_slash_more_or_less_is_no_other_page(open_site: Site) -> None:
+    for path in ("", *(f"{page}/" for page in PAGES[1:])):
+        page = open_site.http.get("/", environ_overrides={"PATH_INFO": path}, headers={"Accept": "text/html"})
+        assert page.status_code == 200, path
+
+
 def test_a_server_or_tool_that_is_not_there_is_404_as_a_page(open_site: Site) -> None:
     for path in ("/console/servers/none", "/console/endpoints/none", "/console/endpoints/dev/tools/none"):
         page = open_site.get(path)
