@@ -79,10 +79,25 @@ class ToolOverride:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceSpec:
+    """``servers`` and ``namespaces`` are its members but for those that are disabled in it; no namespace is within
+    itself, however deeply."""
+
     name: str
     servers: tuple[str, ...]
     prefix: bool = True
     tools: Mapping[str, ToolOverride] = field(default_factory=dict)
+    namespaces: tuple[NamespaceSpec, ...] = ()
+
+    @property
+    def reach(self) -> tuple[str, ...]:
+        """Its servers and those of the namespaces within it, each once."""
+        inner = [server for namespace in self.namespaces for server in namespace.reach]
+        return tuple(dict.fromkeys((*self.servers, *inner)))
+
+    @property
+    def prefixed(self) -> bool:
+        """Every tool's name begins with its server's, unless an override says otherwise."""
+        return self.prefix and all(namespace.prefixed for namespace in self.namespaces)
 
 
 @dataclass(frozen=True, slots=True)

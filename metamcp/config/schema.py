@@ -74,7 +74,17 @@ class ToolSchema(Strict):
 
 
 class NamespaceSchema(Strict):
-    servers = Items(Text(), required=True, doc="Names of servers, each once.")
+    servers = Items(Text(), unset="none; needed without `namespaces`", doc="Names of servers, each once.")
+    namespaces = Items(
+        Text(),
+        unset="none",
+        doc="[Namespaces within this one](#namespaces-within-namespaces), by name, each once.",
+    )
+    disabled = Items(
+        Text(),
+        unset="none",
+        doc="Those of `servers` and `namespaces` that are switched off here; nothing of them can be seen or called.",
+    )
     prefix = Flag(
         doc=(
             "`true`: tools are called `<server>__<tool>`; `false`: they keep their own names, for servers that have no "
@@ -196,9 +206,25 @@ def _config(data: Mapping[str, Any]) -> GatewayConfig:
     endpoints = data.get("endpoints", {DEFAULT: {"namespace": DEFAULT}})
     return GatewayConfig(
         servers,
-        {name: NamespaceSpec(name, **body) for name, body in namespaces.items()},
+        _namespaces(namespaces),
         {name: _endpoint(name, body, data.get("oauth")) for name, body in endpoints.items()},
     )
+
+
+def _namespaces(bodies: Mapping[str, Mapping[str, Any]]) -> dict[str, NamespaceSpec]:
+    """Each with what is within it; that none is within itself has been checked."""
+    made: dict[str, NamespaceSpec] = {}
+
+    def make(name: str) -> NamespaceSpec:
+        if name not in made:
+            body = dict(bodies[name])
+            off = frozenset(body.pop("disabled", ()))
+            inner = tuple(make(within) for within in body.pop("namespaces", ()) if within not in off)
+            servers = tuple(server for server in body.pop("servers", ()) if server not in off)
+            made[name] = NamespaceSpec(name, servers, namespaces=inner, **body)
+        return made[name]
+
+    return {name: make(name) for name in bodies}
 
 
 def _endpoint(name: str, body: Mapping[str, Any], usual: OAuthSpec | None) -> EndpointSpec:

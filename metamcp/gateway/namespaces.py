@@ -9,7 +9,8 @@ from metamcp.access.principal import proves
 from metamcp.config.live import Live
 from metamcp.errors import EndpointUnknown, MetaMCPError, Unauthorized
 from metamcp.gateway.catalog import Catalog
-from metamcp.gateway.namespace import Namespace, View
+from metamcp.gateway.merging import View
+from metamcp.gateway.namespace import Namespace
 
 
 class Namespaces:
@@ -55,7 +56,7 @@ class Namespaces:
         wanted = self._live.config.namespaces
         former = [self._all.pop(name) for name in self._all.keys() - wanted.keys()]
         for namespace in former:
-            namespace.follow(replace(namespace.spec, servers=()))
+            namespace.follow(replace(namespace.spec, servers=(), namespaces=()))
         known, self._all = self._all, {}
         for name, spec in wanted.items():
             self._all[name] = known.get(name) or Namespace(spec, self._catalog.entry, self._catalog.problem)

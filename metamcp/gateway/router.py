@@ -37,7 +37,8 @@ from metamcp.gateway.interface import (
 )
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.listings import KINDS, Kind
-from metamcp.gateway.namespace import Namespace, View, differing
+from metamcp.gateway.merging import View, differing
+from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.own_lists import OwnLists
 from metamcp.gateway.relay import Relay, requested_version, tell_level
@@ -110,7 +111,9 @@ class Router:
         self._forwarding = Forwarding(
             reactor, live, pool, eras, subscriptions, self.held, self._relays, server_info, unique
         )
-        self._stateless = StatelessMethods(self._forwarding, self.held, self.listenings, self._when_settled, audit)
+        self._stateless = StatelessMethods(
+            self._forwarding, self.held, self.listenings, self._when_settled, audit, namespaces
+        )
         self._requests: dict[str, Handler] = {
             "ping": lambda turn, _params: turn.result(b"{}"),
             "tools/call": self._forward("tools/call"),
@@ -185,7 +188,7 @@ class Router:
     def catalog_changed(self, servers: frozenset[str]) -> None:
         """For the catalog: merge anew, and tell clients whose listing is another one now."""
         for namespace in self._namespaces:
-            if not servers.isdisjoint(namespace.spec.servers):
+            if not servers.isdisjoint(namespace.servers):
                 kinds = namespace.rebuild()
                 self._announce(namespace, kinds)
                 self.listenings.announce(namespace, kinds)
@@ -365,7 +368,7 @@ class Router:
         self._when_settled(turn.namespace, answer)
 
     def _when_settled(self, namespace: Namespace, callback: Callable[[], None]) -> None:
-        self._catalog.when_settled(namespace.spec.servers, SETTLE_SECONDS, callback)
+        self._catalog.when_settled(namespace.servers, SETTLE_SECONDS, callback)
 
     def _lister(self, kind: Kind) -> Handler:
         """The whole listing on one page: several clients ignore ``nextCursor``."""

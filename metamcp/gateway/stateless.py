@@ -18,6 +18,7 @@ from metamcp.gateway.interface import Reply, Stateless
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.listings import KINDS, Kind
 from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.turn import StatelessTurn
 from metamcp.protocol import envelope, headers, jsonrpc, translate
 from metamcp.protocol.jsonrpc import JsonObject, Raw
@@ -40,18 +41,23 @@ class StatelessMethods:
     listenings: Listenings
     settled: Callable[[Namespace, Callable[[], None]], None]
     audit: Audit
+    namespaces: Namespaces
 
     def open(self, request: Stateless, namespace: Namespace, reply: Reply) -> None:
         """Raises InvalidParams for an envelope that is not one; everything else becomes the turn's error."""
         params = jsonrpc.decode_object(request.payload)
         spoken = envelope.read(params)
         turn = StatelessTurn(request, spoken, namespace, reply, self.audit.begin(request.client, request.method))
-        self.settled(namespace, lambda: self._handle(turn, request, params))
+        at_once = True
+        self.settled(namespace, lambda: self._handle(turn, request, params, at_once))
+        at_once = False
 
-    def _handle(self, turn: StatelessTurn, request: Stateless, params: JsonObject) -> None:
+    def _handle(self, turn: StatelessTurn, request: Stateless, params: JsonObject, at_once: bool) -> None:
         if turn.reply.done:
             return  # its client did not wait
         try:
+            if not at_once:  # its endpoint may show another namespace by now, or not let it in
+                turn.namespace = self.namespaces.enter(turn.client.endpoint, turn.client.principal)
             self._dispatch(turn, request, params)
         except MetaMCPError as error:
             turn.error(error)
