@@ -78,6 +78,16 @@ class ToolOverride:
 
 
 @dataclass(frozen=True, slots=True)
+class MiddlewareSpec:
+    """What lists and calls go through. ``use``: its name; ``options``: as its schema loads them. ``plugin``: the class
+    that an installed package has for it; None for what is built in."""
+
+    use: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    plugin: type[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceSpec:
     """``servers`` and ``namespaces`` are its members but for those that are disabled in it; no namespace is within
     itself, however deeply."""
@@ -87,6 +97,7 @@ class NamespaceSpec:
     prefix: bool = True
     tools: Mapping[str, ToolOverride] = field(default_factory=dict)
     namespaces: tuple[NamespaceSpec, ...] = ()
+    middleware: tuple[MiddlewareSpec, ...] = ()
 
     @property
     def reach(self) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from metamcp.config.fields import (
     Texts,
     loaded,
 )
+from metamcp.config.hints import AnnotationsSchema
+from metamcp.config.middleware_schema import MiddlewareEntry
 from metamcp.config.model import (
     EndpointSpec,
     GatewayConfig,
@@ -34,22 +36,6 @@ from metamcp.config.model import (
 )
 from metamcp.config.rates import rate_problem
 from metamcp.config.server_schema import ListedServerSchema, ServerSchema
-
-
-class AnnotationsSchema(Strict):
-    title = Text(doc="A name for people.")
-    read_only = Flag(data_key="readOnlyHint", attribute="readOnlyHint", doc="It changes nothing.")
-    destructive = Flag(data_key="destructiveHint", attribute="destructiveHint", doc="It may destroy something.")
-    idempotent = Flag(
-        data_key="idempotentHint",
-        attribute="idempotentHint",
-        doc="A second call with the same arguments changes nothing more.",
-    )
-    open_world = Flag(
-        data_key="openWorldHint",
-        attribute="openWorldHint",
-        doc="It reaches beyond a closed world, such as the web.",
-    )
 
 
 class ToolSchema(Strict):
@@ -97,6 +83,10 @@ class NamespaceSchema(Strict):
             "[Changes to single tools](#a-tool), by the name that clients would see: `git__push`, or `push` without "
             "prefix."
         ),
+    )
+    middleware = Items(
+        MiddlewareEntry(),
+        doc="[What lists and calls go through](middleware.md), in this order: `{\"use\": NAME, …}` with its options.",
     )
 
 

@@ -7,23 +7,30 @@ left out on the way is in no listing and has no route: it cannot be called by an
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from metamcp.config.model import NamespaceSpec, ToolOverride
-from metamcp.errors import MetaMCPError
+from metamcp.errors import MetaMCPError, MiddlewareFailed
 from metamcp.gateway.listings import KINDS, RESOURCES, TEMPLATES, TOOLS, Entry, Kind
+from metamcp.gateway.middleware.interface import Listed
+from metamcp.gateway.middleware.stack import Stack
 from metamcp.gateway.naming import SEPARATOR, exposed_name
 from metamcp.protocol import headers, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
 
+StackOf = Callable[[NamespaceSpec], Stack | None]
+"""The middleware of a namespace; None where it has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where an exposed name leads: the server, and the name that the server itself uses."""
+    """Where an exposed name leads: the server, and the name that the server itself uses. ``stacks``: the middleware
+    that calls go through, of the innermost namespace first."""
 
     server: str
     name: str
+    stacks: tuple[Stack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ class View:
     mirrored: dict[str, Mapping[str, tuple[str, ...]]]  # of a tool: its arguments that HTTP headers repeat
     instructions: str
     problems: tuple[str, ...]
+    failures: Mapping[str, MiddlewareFailed]  # by kind: what is not in the listings because of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +64,16 @@ def differing(before: View | None, after: View) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS if before is None or before.listings[kind.name] != after.listings[kind.name])
 
 
-def merge(spec: NamespaceSpec, entries: Iterable[Entry]) -> View:
+def merge(spec: NamespaceSpec, entries: Iterable[Entry], stacks: StackOf = lambda _spec: None) -> View:
     """The view over ``entries``, which are those of its servers that are known, in the order of ``spec.reach``."""
     known = list(entries)
-    by_server = {entry.server: entry for entry in known}
+    merging = _Merging({entry.server: entry for entry in known}, stacks, {})
     listings: dict[str, bytes] = {}
     routes: dict[str, dict[str, Route]] = {}
     problems: list[str] = []
     mirrored: dict[str, Mapping[str, tuple[str, ...]]] = {}
     for kind in KINDS:
-        shown = _merge_kind(spec, by_server, kind, problems)
+        shown = merging.shown(spec, kind, problems)
         if kind is TOOLS:
             mirrored = _mirrored(shown)
         routes[kind.name] = {one.name: one.route for one in shown}
@@ -73,50 +81,72 @@ def merge(spec: NamespaceSpec, entries: Iterable[Entry]) -> View:
     capabilities = _capabilities(known)
     return View(
         listings, routes, jsonrpc.encode(capabilities), frozenset(capabilities), mirrored,
-        _instructions(known), tuple(problems),
+        _instructions(known), tuple(problems), merging.failures,
     )  # fmt: skip
 
 
-def _merge_kind(
-    spec: NamespaceSpec, entries: Mapping[str, Entry], kind: Kind, problems: list[str]
-) -> list[_Shown]:
-    shown: dict[str, _Shown] = {}
-    for found, candidates in _candidates(spec, entries, kind):
-        override = _override(spec, found) if kind is TOOLS else None
-        if override is not None and not override.enabled:
-            continue
-        wanted = (override.name, *candidates) if override is not None and override.name else candidates
-        route = found.route
-        free = (name for name in wanted if name not in shown or (found.within and shown[name].route == route))
-        name = next(free, None)
-        if name in shown:
-            continue  # the same thing, which came on another way, too
-        if name is None:
-            problems.append(f"{kind.name}: {route.name!r} of {route.server!r} is hidden by another one")
-            continue
-        if name != found.name and override is None and (found.within or not spec.prefix):
-            problems.append(f"{kind.name}: {route.name!r} of {route.server!r} is shown as {name!r}")
-        known_as = tuple(dict.fromkeys((name, *found.known_as)))
-        shown[name] = _Shown(route, name, _body(found, kind, name, override), known_as, within=True)
-    return list(shown.values())
+@dataclass(frozen=True, slots=True)
+class _Merging:
+    """``failures``: by kind, of the middleware of a namespace, of which nothing is shown then."""
 
+    entries: Mapping[str, Entry]
+    stacks: StackOf
+    failures: dict[str, MiddlewareFailed]
 
-def _candidates(
-    spec: NamespaceSpec, entries: Mapping[str, Entry], kind: Kind
-) -> Iterator[tuple[_Shown, tuple[str, ...]]]:
-    """Everything of the members, in their order, and the names that each may get: the first one that nobody has.
-    Addresses are never changed, so there the first one wins."""
-    addressed = kind in (RESOURCES, TEMPLATES)
-    for server in spec.servers:
-        for item in entries[server].items.get(kind.name, ()) if server in entries else ():
-            own, plain = item.identity, f"{server}{SEPARATOR}{item.identity}"
-            names = (own,) if addressed else _names(server, own, spec.prefix)
-            known_as = (*names, plain) if spec.prefix else (*names, own, plain)
-            yield _Shown(Route(server, own), own, item.body, known_as), names
-    for within in spec.namespaces:
-        for one in _merge_kind(within, entries, kind, []):
-            others = ((one.route.server, one.route.name), (within.name, one.name)) if not addressed else ()
-            yield one, (one.name, *(exposed_name(first, then, True) for first, then in others))
+    def shown(self, spec: NamespaceSpec, kind: Kind, problems: list[str]) -> list[_Shown]:
+        """What ``spec`` shows, after its overrides and its middleware."""
+        shown: dict[str, _Shown] = {}
+        for found, candidates in self._candidates(spec, kind):
+            override = _override(spec, found) if kind is TOOLS else None
+            if override is not None and not override.enabled:
+                continue
+            wanted = (override.name, *candidates) if override is not None and override.name else candidates
+            route = found.route
+            free = (name for name in wanted if name not in shown or (found.within and shown[name].route == route))
+            name = next(free, None)
+            if name in shown:
+                continue  # the same thing, which came on another way, too
+            if name is None:
+                problems.append(f"{kind.name}: {route.name!r} of {route.server!r} is hidden by another one")
+                continue
+            if name != found.name and override is None and (found.within or not spec.prefix):
+                problems.append(f"{kind.name}: {route.name!r} of {route.server!r} is shown as {name!r}")
+            known_as = tuple(dict.fromkeys((name, *found.known_as)))
+            shown[name] = _Shown(route, name, _body(found, kind, name, override), known_as, within=True)
+        return self._through(self.stacks(spec), kind, list(shown.values()))
+
+    def _candidates(self, spec: NamespaceSpec, kind: Kind) -> Iterator[tuple[_Shown, tuple[str, ...]]]:
+        """Everything of the members, in their order, and the names that each may get: the first one that nobody has.
+        Addresses are never changed, so there the first one wins."""
+        addressed = kind in (RESOURCES, TEMPLATES)
+        for server in spec.servers:
+            for item in self.entries[server].items.get(kind.name, ()) if server in self.entries else ():
+                own, plain = item.identity, f"{server}{SEPARATOR}{item.identity}"
+                names = (own,) if addressed else _names(server, own, spec.prefix)
+                known_as = (*names, plain) if spec.prefix else (*names, own, plain)
+                yield _Shown(Route(server, own), own, item.body, known_as), names
+        for within in spec.namespaces:
+            for one in self.shown(within, kind, []):
+                others = ((one.route.server, one.route.name), (within.name, one.name)) if not addressed else ()
+                yield one, (one.name, *(exposed_name(first, then, True) for first, then in others))
+
+    def _through(self, stack: Stack | None, kind: Kind, shown: list[_Shown]) -> list[_Shown]:
+        """What the middleware leaves; calls of it go through the same."""
+        if stack is None:
+            return shown
+        items = [
+            Listed(one.route.server, one.route.name, one.name, kind.identity, one.body, one.known_as) for one in shown
+        ]
+        by_item = {id(item): one for item, one in zip(items, shown, strict=True)}
+        try:
+            kept = stack.listed(kind.name, items)
+        except MiddlewareFailed as failed:
+            self.failures.setdefault(kind.name, failed)
+            return []
+        found = [(by_item[id(item)], item.body) for item in kept]
+        return [
+            replace(one, route=replace(one.route, stacks=(*one.route.stacks, stack)), body=body) for one, body in found
+        ]
 
 
 def _names(server: str, own: str, prefix: bool) -> tuple[str, ...]:

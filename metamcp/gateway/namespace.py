@@ -8,7 +8,7 @@ from dataclasses import replace
 from metamcp.config.model import NamespaceSpec
 from metamcp.errors import InvalidParams, MetaMCPError, server_unavailable
 from metamcp.gateway.listings import PROMPTS, RESOURCES, TEMPLATES, Entry, Kind
-from metamcp.gateway.merging import Route, differing, merge
+from metamcp.gateway.merging import Route, StackOf, differing, merge
 from metamcp.gateway.naming import SEPARATOR
 from metamcp.telemetry import logs
 
@@ -22,15 +22,18 @@ class ResourceUnknown(InvalidParams):
 
 
 class Namespace:
-    """A namespace at work. ``entry`` and ``problem`` read the catalog. ``servers``: whose things it may show, those of
-    the namespaces within it among them. Owned by the reactor's thread."""
+    """A namespace at work. ``entry`` and ``problem`` read the catalog; ``stacks``: the middleware of each namespace.
+    ``servers``: whose things it may show, those of the namespaces within it among them. Owned by the reactor's
+    thread."""
 
     def __init__(
         self,
         spec: NamespaceSpec,
         entry: Callable[[str], Entry | None],
         problem: Callable[[str], MetaMCPError | None],
+        stacks: StackOf = lambda _spec: None,
     ) -> None:
+        self.stacks = stacks
         self._entry = entry
         self._problem = problem
         self._adopt(spec)
@@ -39,7 +42,7 @@ class Namespace:
     def rebuild(self) -> tuple[Kind, ...]:
         """Merge anew; the kinds whose listing is different now."""
         before = self.view
-        self.view = merge(self.spec, [entry for name in self.servers if (entry := self._entry(name))])
+        self.view = merge(self.spec, [entry for name in self.servers if (entry := self._entry(name))], self.stacks)
         for problem in self.view.problems:
             if problem not in before.problems:
                 _log.warning("name-collision", extra=logs.fields(namespace=self.spec.name, problem=problem))
@@ -49,6 +52,19 @@ class Namespace:
         """Be ``spec`` from now on; the kinds whose listing is different now."""
         self._adopt(spec)
         return self.rebuild()
+
+    def listing(self, kind: Kind) -> bytes:
+        """The complete raw ``result`` of its list method. Raises MiddlewareFailed when its own middleware could not
+        make it; what is missing because of a namespace within it is among ``problems``."""
+        failure = self.view.failures.get(kind.name)
+        if failure is not None and failure.data["namespace"] == self.spec.name:
+            raise failure.again()
+        return self.view.listings[kind.name]
+
+    @property
+    def problems(self) -> list[str]:
+        """For the operator: names that collide, and middleware that fails."""
+        return [*self.view.problems, *(f"{kind}: {failure.text}" for kind, failure in self.view.failures.items())]
 
     def missing(self) -> dict[str, str]:
         """The servers that are not in the listings, each with its reason."""
@@ -60,7 +76,8 @@ class Namespace:
 
     def resolve(self, kind: Kind, name: str) -> Route:
         """Where ``name`` leads. Raises InvalidParams for an unknown name; when its server is one whose list is not
-        known, RefusedByPolicy or ServerUnavailable with the reason."""
+        known, RefusedByPolicy or ServerUnavailable with the reason; MiddlewareFailed where middleware could not say
+        what there is."""
         route = self.view.routes[kind.name].get(name)
         if route is not None:
             return route
@@ -70,6 +87,8 @@ class Namespace:
                 if problem is not None and ("state" in problem.data or problem.fault == "operator"):
                     raise problem.again()
                 raise server_unavailable(server, "BACKOFF", reason)
+        if failure := self.view.failures.get(kind.name):
+            raise failure.again()
         raise self._unknown(kind, name)
 
     def resolve_resource(self, uri: str) -> Route:

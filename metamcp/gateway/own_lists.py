@@ -114,7 +114,7 @@ class OwnLists:
             instance = instances.get(server)
             return instance.entry if instance is not None and instance.entry else self._catalog.entry(server)
 
-        namespace = Namespace(shared.spec, entry, self._catalog.problem)
+        namespace = Namespace(shared.spec, entry, self._catalog.problem, shared.stacks)
         namespace.rebuild()
         own = self._own[session.id] = _Own(session, instances, namespace)
         return own

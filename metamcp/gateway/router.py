@@ -20,6 +20,7 @@ from metamcp.gateway.batch import Collected
 from metamcp.gateway.batch import check as check_batch
 from metamcp.gateway.bridged import HeldCalls
 from metamcp.gateway.catalog import Catalog
+from metamcp.gateway.entering import check, enter
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import (
     ORDERS,
@@ -376,15 +377,24 @@ class Router:
         def answer(turn: SessionTurn, params: bytes) -> None:
             if bytes(jsonrpc.decode_object(params).get("cursor", Raw(b"null"))) != b"null":
                 raise InvalidParams("unknown cursor: the listing has one page")
-            self._when_settled(turn.namespace, lambda: turn.result(turn.namespace.view.listings[kind.name]))
+            self._when_settled(turn.namespace, lambda: self._list(turn, kind))
 
         return answer
+
+    def _list(self, turn: SessionTurn, kind: Kind) -> None:
+        try:
+            turn.result(turn.namespace.listing(kind))
+        except MetaMCPError as error:
+            turn.error(error)
 
     # --- calls -----------------------------------------------------------------------------------------
 
     def _forward(self, method: str) -> Handler:
         def forward(turn: SessionTurn, params: bytes) -> None:
-            self._forwarding.of_session(turn, address(turn.namespace, method, params))
+            request = address(turn.namespace, method, params)
+            if request.route.stacks:
+                enter(turn, request, self._reactor, turn.session.endpoint, turn.session.principal)
+            self._forwarding.of_session(turn, request)
 
         return forward
 
@@ -394,6 +404,8 @@ class Router:
         def handle(turn: SessionTurn, params: bytes) -> None:
             request = address(turn.namespace, method, params)
             turn.record.route = request.route
+            if request.route.stacks:
+                enter(turn, request, self._reactor, turn.session.endpoint, turn.session.principal)
             connection = self._forwarding.instance(turn.session, self._live.config.servers[request.route.server])
             if connection.era == "legacy" and not connection.key.startswith(SHARED):
                 connection.watched = connection.watched or method == "resources/subscribe"
@@ -411,12 +423,15 @@ class Router:
     def _listening(self, listening: Listening, uri: str) -> bool:
         """For ``subscriptions/listen``."""
         namespace = listening.turn.namespace
-        spec = self._live.config.servers[namespace.resolve_resource(uri).server]
+        route, client = namespace.resolve_resource(uri), listening.turn.client
+        if route.stacks:
+            check("resources/subscribe", route, {}, client.endpoint, client.principal)
+        spec = self._live.config.servers[route.server]
         era = self._eras.nearest(spec, "modern")
         entry = self._catalog.entry(spec.name)
         if entry is None or not entry.subscribes:
             return False
-        connection = self._forwarding.common(listening.turn.client.principal, spec, era)
+        connection = self._forwarding.common(client.principal, spec, era)
         self._subscriptions.add(connection, uri, listening)
         return True
 

@@ -13,6 +13,7 @@ from metamcp.errors import InvalidParams, MetaMCPError, MethodNotFound
 from metamcp.gateway.addressing import ADDRESSED, address
 from metamcp.gateway.audit import Audit
 from metamcp.gateway.bridged import HeldCalls
+from metamcp.gateway.entering import enter
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import Reply, Stateless
 from metamcp.gateway.listening import Listening, Listenings
@@ -81,7 +82,7 @@ class StatelessMethods:
     def _list(self, turn: StatelessTurn, kind: Kind, params: JsonObject) -> None:
         if bytes(params.get("cursor", b"null")) != b"null":
             raise InvalidParams("unknown cursor: the listing has one page")
-        self._answer(turn, kind.method, turn.namespace.view.listings[kind.name])
+        self._answer(turn, kind.method, turn.namespace.listing(kind))
 
     def _call(self, turn: StatelessTurn, request: Stateless, params: JsonObject) -> None:
         if self.held.resume(turn, request.method, params):
@@ -90,7 +91,10 @@ class StatelessMethods:
         if request.method == "tools/call" and mirrored:
             annotations = mirrored.get(jsonrpc.decode_string(params.get("name"), "name"), {})
             headers.check_params(annotations, bytes(params.get("arguments", Raw(b"{}"))), request.headers)
-        self.forwarding.stateless(turn, address(turn.namespace, request.method, request.payload, params))
+        addressed = address(turn.namespace, request.method, request.payload, params)
+        if addressed.route.stacks:
+            enter(turn, addressed, self.held.reactor, turn.client.endpoint, turn.client.principal)
+        self.forwarding.stateless(turn, addressed)
 
     def _answer(self, turn: StatelessTurn, method: str, result: bytes) -> None:
         turn.result(translate.to_stateless(method, result, server_info(turn.namespace.spec.name)))

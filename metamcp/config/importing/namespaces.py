@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from metamcp.config.fields import key_names
+from metamcp.config.hints import AnnotationsSchema
 from metamcp.config.importing.outcome import Notes
-from metamcp.config.schema import AnnotationsSchema
 
 
 def is_namespace(document: Any) -> bool:
