@@ -15,7 +15,7 @@ from typing import Any
 
 from marshmallow import fields as marshmallow
 
-from metamcp.config import allowlist_schema, model, schema, server_schema
+from metamcp.config import allowlist_schema, hints, middleware_schema, model, schema, server_schema
 from metamcp.config.fields import Choice, Flag, Items, NamedMap, Number, Record, Size, Strict, Text, Texts
 from metamcp.config.model import MIB
 from metamcp.config.server_schema import WEEK
@@ -29,7 +29,12 @@ SECTIONS: Mapping[str, tuple[type[Strict], Any]] = {
     "timeouts": (server_schema.TimeoutsSchema, model.Timeouts),
     "namespace": (schema.NamespaceSchema, model.NamespaceSpec),
     "tool": (schema.ToolSchema, model.ToolOverride),
-    "hints": (schema.AnnotationsSchema, None),
+    "filter": (middleware_schema.FilterSchema, None),
+    "overrides": (middleware_schema.OverridesSchema, None),
+    "result-size": (middleware_schema.ResultSizeSchema, None),
+    "redact": (middleware_schema.RedactSchema, None),
+    "time-budget": (middleware_schema.TimeBudgetSchema, None),
+    "hints": (hints.AnnotationsSchema, None),
     "endpoint": (schema.EndpointSchema, model.EndpointSpec),
     "oauth": (schema.OAuthSchema, model.OAuthSpec),
     "allowlist.json": (allowlist_schema.AllowlistSchema, model.Allowlist),

@@ -214,6 +214,12 @@ class CommandInvalid(MetaMCPError):
     code, http_status, fault = -31005, 403, "operator"
 
 
+class MiddlewareFailed(MetaMCPError):
+    """``data``: namespace, middleware, hook. What its code raised is in the log alone, without its text."""
+
+    code, http_status, fault = -31007, 500, "operator"
+
+
 class SecretMissing(MetaMCPError):
     """``${NAME}`` is not set, or the file of ``${file:…}`` cannot be read. ``data``: name. Never the value."""
 

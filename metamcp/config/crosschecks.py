@@ -13,6 +13,7 @@ from typing import Any
 from metamcp.config import images
 from metamcp.config.document import Problem, did_you_mean
 from metamcp.config.model import Allowlist, ImageRule
+from metamcp.config.nesting import nesting_problems, texts
 from metamcp.errors import ConfigInvalid
 
 SEPARATOR = "__"
@@ -26,9 +27,11 @@ def servers_problems(document: Any) -> Iterator[Problem]:
     yield from _form(document)
     yield from _repeated_servers(document)
     servers = server_names(document)
-    for name, body in _mapping(document, "namespaces").items():
+    namespaces = _mapping(document, "namespaces")
+    for name, body in namespaces.items():
         if isinstance(body, dict):
-            yield from _namespace(("namespaces", name), body, servers)
+            yield from _namespace(("namespaces", name), body, servers, tuple(namespaces))
+    yield from nesting_problems(namespaces)
     yield from _endpoints(document)
 
 
@@ -85,19 +88,33 @@ def _repeated_servers(document: Mapping[str, Any]) -> Iterator[Problem]:
             yield ("servers", index, "name"), f"is the name of servers[{first[name]}] already: names must differ"
 
 
-def _namespace(at: tuple[str, str], body: Mapping[str, Any], servers: tuple[str, ...]) -> Iterator[Problem]:
-    listed = body.get("servers")
+def _namespace(
+    at: tuple[str, str], body: Mapping[str, Any], servers: tuple[str, ...], namespaces: tuple[str, ...]
+) -> Iterator[Problem]:
+    if "servers" not in body and "namespaces" not in body:
+        yield (*at, "servers"), "is required, where there is no namespaces"
+    yield from _members(at, "servers", body, servers, "configured server")
+    yield from _members(at, "namespaces", body, namespaces, "configured namespace")
+    members = {name for key in ("servers", "namespaces") for name in texts(body, key)}
+    yield from _members(at, "disabled", body, tuple(sorted(members)), "member of this namespace")
+    if "namespaces" not in body and isinstance(body.get("servers"), list) and body.get("prefix", True) is True:
+        yield from _tools(at, body, set(texts(body, "servers")))
+
+
+def _members(
+    at: tuple[str, str], key: str, body: Mapping[str, Any], known: tuple[str, ...], what: str
+) -> Iterator[Problem]:
+    """What a list names exists, and stands there once."""
+    listed = body.get(key)
     seen: set[str] = set()
     for index, name in enumerate(listed if isinstance(listed, list) else []):
         if not isinstance(name, str):
             continue
         if name in seen:
-            yield (*at, "servers", index), "is in the list already"
-        elif name not in servers:
-            yield (*at, "servers", index), f"names no configured server{did_you_mean(name, servers)}"
+            yield (*at, key, index), "is in the list already"
+        elif name not in known:
+            yield (*at, key, index), f"names no {what}{did_you_mean(name, known)}"
         seen.add(name)
-    if isinstance(listed, list) and body.get("prefix", True) is True:
-        yield from _tools(at, body, seen)
 
 
 def _tools(at: tuple[str, str], body: Mapping[str, Any], servers: set[str]) -> Iterator[Problem]:

@@ -78,11 +78,37 @@ class ToolOverride:
 
 
 @dataclass(frozen=True, slots=True)
+class MiddlewareSpec:
+    """What lists and calls go through. ``use``: its name; ``options``: as its schema loads them. ``plugin``: the class
+    that an installed package has for it; None for what is built in."""
+
+    use: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    plugin: type[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NamespaceSpec:
+    """``servers`` and ``namespaces`` are its members but for those that are disabled in it; no namespace is within
+    itself, however deeply."""
+
     name: str
     servers: tuple[str, ...]
     prefix: bool = True
     tools: Mapping[str, ToolOverride] = field(default_factory=dict)
+    namespaces: tuple[NamespaceSpec, ...] = ()
+    middleware: tuple[MiddlewareSpec, ...] = ()
+
+    @property
+    def reach(self) -> tuple[str, ...]:
+        """Its servers and those of the namespaces within it, each once."""
+        inner = [server for namespace in self.namespaces for server in namespace.reach]
+        return tuple(dict.fromkeys((*self.servers, *inner)))
+
+    @property
+    def prefixed(self) -> bool:
+        """Every tool's name begins with its server's, unless an override says otherwise."""
+        return self.prefix and all(namespace.prefixed for namespace in self.namespaces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from metamcp.config.fields import (
     Texts,
     loaded,
 )
+from metamcp.config.hints import AnnotationsSchema
+from metamcp.config.middleware_schema import MiddlewareEntry
 from metamcp.config.model import (
     EndpointSpec,
     GatewayConfig,
@@ -34,22 +36,6 @@ from metamcp.config.model import (
 )
 from metamcp.config.rates import rate_problem
 from metamcp.config.server_schema import ListedServerSchema, ServerSchema
-
-
-class AnnotationsSchema(Strict):
-    title = Text(doc="A name for people.")
-    read_only = Flag(data_key="readOnlyHint", attribute="readOnlyHint", doc="It changes nothing.")
-    destructive = Flag(data_key="destructiveHint", attribute="destructiveHint", doc="It may destroy something.")
-    idempotent = Flag(
-        data_key="idempotentHint",
-        attribute="idempotentHint",
-        doc="A second call with the same arguments changes nothing more.",
-    )
-    open_world = Flag(
-        data_key="openWorldHint",
-        attribute="openWorldHint",
-        doc="It reaches beyond a closed world, such as the web.",
-    )
 
 
 class ToolSchema(Strict):
@@ -74,7 +60,17 @@ class ToolSchema(Strict):
 
 
 class NamespaceSchema(Strict):
-    servers = Items(Text(), required=True, doc="Names of servers, each once.")
+    servers = Items(Text(), unset="none; needed without `namespaces`", doc="Names of servers, each once.")
+    namespaces = Items(
+        Text(),
+        unset="none",
+        doc="[Namespaces within this one](#namespaces-within-namespaces), by name, each once.",
+    )
+    disabled = Items(
+        Text(),
+        unset="none",
+        doc="Those of `servers` and `namespaces` that are switched off here; nothing of them can be seen or called.",
+    )
     prefix = Flag(
         doc=(
             "`true`: tools are called `<server>__<tool>`; `false`: they keep their own names, for servers that have no "
@@ -87,6 +83,10 @@ class NamespaceSchema(Strict):
             "[Changes to single tools](#a-tool), by the name that clients would see: `git__push`, or `push` without "
             "prefix."
         ),
+    )
+    middleware = Items(
+        MiddlewareEntry(),
+        doc="[What lists and calls go through](middleware.md), in this order: `{\"use\": NAME, …}` with its options.",
     )
 
 
@@ -196,9 +196,25 @@ def _config(data: Mapping[str, Any]) -> GatewayConfig:
     endpoints = data.get("endpoints", {DEFAULT: {"namespace": DEFAULT}})
     return GatewayConfig(
         servers,
-        {name: NamespaceSpec(name, **body) for name, body in namespaces.items()},
+        _namespaces(namespaces),
         {name: _endpoint(name, body, data.get("oauth")) for name, body in endpoints.items()},
     )
+
+
+def _namespaces(bodies: Mapping[str, Mapping[str, Any]]) -> dict[str, NamespaceSpec]:
+    """Each with what is within it; that none is within itself has been checked."""
+    made: dict[str, NamespaceSpec] = {}
+
+    def make(name: str) -> NamespaceSpec:
+        if name not in made:
+            body = dict(bodies[name])
+            off = frozenset(body.pop("disabled", ()))
+            inner = tuple(make(within) for within in body.pop("namespaces", ()) if within not in off)
+            servers = tuple(server for server in body.pop("servers", ()) if server not in off)
+            made[name] = NamespaceSpec(name, servers, namespaces=inner, **body)
+        return made[name]
+
+    return {name: make(name) for name in bodies}
 
 
 def _endpoint(name: str, body: Mapping[str, Any], usual: OAuthSpec | None) -> EndpointSpec:

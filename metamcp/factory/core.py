@@ -41,6 +41,7 @@ from metamcp.gateway.history import STEP_SECONDS, History
 from metamcp.gateway.interface import Gateway
 from metamcp.gateway.local import LocalGateway
 from metamcp.gateway.measurement import Measurement
+from metamcp.gateway.middleware.stacks import Stacks
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.reconfiguration import Reconfiguration
 from metamcp.gateway.reload import Reloader
@@ -198,7 +199,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
         servers, remembering.recall_catalog(), subscriptions,
         lambda changed: router.catalog_changed(changed), remembering.catalog.put,
     )  # fmt: skip
-    namespaces = Namespaces(live, catalog)
+    namespaces = Namespaces(live, catalog, Stacks(tally.middleware_failed))
     admission = Admission(reactor, issuers, live, fetch_keys)
     registry = SessionRegistry(
         reactor.clock, lambda session: router.session_closed(session), settings.max_sessions_per_principal

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from metamcp.gateway.listings import PROMPTS, TOOLS, Kind
-from metamcp.gateway.namespace import Namespace, Route
+from metamcp.gateway.merging import Route
+from metamcp.gateway.namespace import Namespace
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
 

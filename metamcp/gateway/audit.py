@@ -23,7 +23,7 @@ from metamcp.errors import (
 )
 from metamcp.gateway import spans
 from metamcp.gateway.interface import Ask, Batch, Client, Post, Refusal, Request, Stateless
-from metamcp.gateway.namespace import Route
+from metamcp.gateway.merging import Route
 from metamcp.protocol import jsonrpc
 from metamcp.telemetry import logs
 from metamcp.telemetry.audit_log import Entry

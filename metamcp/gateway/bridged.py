@@ -112,6 +112,7 @@ class BridgedCall(Listener):
         self._principal = turn.client.principal
         self._envelope = turn.envelope
         self._route = turn.record.route
+        self._passage = turn.passage
         self._asked = asked
         self._server_info = server_info
         self._release = release
@@ -198,6 +199,8 @@ class BridgedCall(Listener):
         self._turn = turn
         if turn is not None:
             turn.record.route = self._route
+            if self._passage is not None and turn.passage is None:
+                turn.passage = self._passage.of(turn, self._held.reactor)
             turn.cancel = self._cancelled
 
     def _ask(self) -> None:

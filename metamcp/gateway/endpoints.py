@@ -40,5 +40,5 @@ class Endpoints:
         for kind in KINDS:
             found |= jsonrpc.decode_object(namespace.view.listings[kind.name])
         missing = [f"server {name!r} is missing: {reason}" for name, reason in namespace.missing().items()]
-        found["problems"] = [*namespace.view.problems, *missing]
+        found["problems"] = [*namespace.problems, *missing]
         answer(reply, (200, found))

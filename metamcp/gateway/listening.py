@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from metamcp.errors import InvalidParams, MetaMCPError
 from metamcp.gateway.listings import Kind
-from metamcp.gateway.namespace import Namespace, View, differing
+from metamcp.gateway.merging import View, differing
+from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.turn import StatelessTurn
 from metamcp.protocol import envelope, jsonrpc

@@ -7,16 +7,20 @@ from dataclasses import replace
 
 from metamcp.access.principal import proves
 from metamcp.config.live import Live
+from metamcp.config.model import NamespaceSpec
 from metamcp.errors import EndpointUnknown, MetaMCPError, Unauthorized
 from metamcp.gateway.catalog import Catalog
-from metamcp.gateway.namespace import Namespace, View
+from metamcp.gateway.merging import View
+from metamcp.gateway.middleware.stacks import Stacks
+from metamcp.gateway.namespace import Namespace
 
 
 class Namespaces:
     """Owned by the reactor's thread. A namespace that stays configured stays the same object, whatever its servers
     are: sessions and requests in flight hold it."""
 
-    def __init__(self, live: Live, catalog: Catalog) -> None:
+    def __init__(self, live: Live, catalog: Catalog, stacks: Stacks | None = None) -> None:
+        self._stacks = stacks or Stacks()
         self._live = live
         self._catalog = catalog
         self._all: dict[str, Namespace] = {}
@@ -55,8 +59,12 @@ class Namespaces:
         wanted = self._live.config.namespaces
         former = [self._all.pop(name) for name in self._all.keys() - wanted.keys()]
         for namespace in former:
-            namespace.follow(replace(namespace.spec, servers=()))
+            namespace.follow(replace(namespace.spec, servers=(), namespaces=()))
+        self._stacks.keep(wanted)
         known, self._all = self._all, {}
         for name, spec in wanted.items():
-            self._all[name] = known.get(name) or Namespace(spec, self._catalog.entry, self._catalog.problem)
+            self._all[name] = known.get(name) or self._namespace(spec)
             self._all[name].follow(spec)
+
+    def _namespace(self, spec: NamespaceSpec) -> Namespace:
+        return Namespace(spec, self._catalog.entry, self._catalog.problem, self._stacks.of)

@@ -85,7 +85,7 @@ class OwnLists:
     def catalog_changed(self, servers: frozenset[str]) -> None:
         """Sessions that see the catalog's lists of ``servers`` beside their own ones."""
         for own in tuple(self._own.values()):
-            if not servers.isdisjoint(own.namespace.spec.servers):
+            if not servers.isdisjoint(own.namespace.servers):
                 self._rebuild(own)
 
     def follow(self, shared: Callable[[ClientSession], Namespace | None]) -> None:
@@ -97,9 +97,8 @@ class OwnLists:
                     self._forget(instance)
                     del own.instances[server]
             now = shared(own.session)
-            if now is not None:
-                own.namespace.spec = now.spec
-            self._rebuild(own)
+            kinds = own.namespace.follow(now.spec) if now is not None else own.namespace.rebuild()
+            self._tell(own, kinds)
 
     def close(self, session: ClientSession) -> None:
         own = self._own.pop(session.id, None)
@@ -115,7 +114,7 @@ class OwnLists:
             instance = instances.get(server)
             return instance.entry if instance is not None and instance.entry else self._catalog.entry(server)
 
-        namespace = Namespace(shared.spec, entry, self._catalog.problem)
+        namespace = Namespace(shared.spec, entry, self._catalog.problem, shared.stacks)
         namespace.rebuild()
         own = self._own[session.id] = _Own(session, instances, namespace)
         return own
@@ -144,7 +143,9 @@ class OwnLists:
             self._read(own, instance)
 
     def _rebuild(self, own: _Own) -> None:
-        kinds = own.namespace.rebuild()
+        self._tell(own, own.namespace.rebuild())
+
+    def _tell(self, own: _Own, kinds: tuple[Kind, ...]) -> None:
         if kinds:
             self._announce(own.session, kinds)
 

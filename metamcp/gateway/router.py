@@ -20,6 +20,7 @@ from metamcp.gateway.batch import Collected
 from metamcp.gateway.batch import check as check_batch
 from metamcp.gateway.bridged import HeldCalls
 from metamcp.gateway.catalog import Catalog
+from metamcp.gateway.entering import check, enter
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import (
     ORDERS,
@@ -37,7 +38,8 @@ from metamcp.gateway.interface import (
 )
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.listings import KINDS, Kind
-from metamcp.gateway.namespace import Namespace, View, differing
+from metamcp.gateway.merging import View, differing
+from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.own_lists import OwnLists
 from metamcp.gateway.relay import Relay, requested_version, tell_level
@@ -110,7 +112,9 @@ class Router:
         self._forwarding = Forwarding(
             reactor, live, pool, eras, subscriptions, self.held, self._relays, server_info, unique
         )
-        self._stateless = StatelessMethods(self._forwarding, self.held, self.listenings, self._when_settled, audit)
+        self._stateless = StatelessMethods(
+            self._forwarding, self.held, self.listenings, self._when_settled, audit, namespaces
+        )
         self._requests: dict[str, Handler] = {
             "ping": lambda turn, _params: turn.result(b"{}"),
             "tools/call": self._forward("tools/call"),
@@ -185,7 +189,7 @@ class Router:
     def catalog_changed(self, servers: frozenset[str]) -> None:
         """For the catalog: merge anew, and tell clients whose listing is another one now."""
         for namespace in self._namespaces:
-            if not servers.isdisjoint(namespace.spec.servers):
+            if not servers.isdisjoint(namespace.servers):
                 kinds = namespace.rebuild()
                 self._announce(namespace, kinds)
                 self.listenings.announce(namespace, kinds)
@@ -365,7 +369,7 @@ class Router:
         self._when_settled(turn.namespace, answer)
 
     def _when_settled(self, namespace: Namespace, callback: Callable[[], None]) -> None:
-        self._catalog.when_settled(namespace.spec.servers, SETTLE_SECONDS, callback)
+        self._catalog.when_settled(namespace.servers, SETTLE_SECONDS, callback)
 
     def _lister(self, kind: Kind) -> Handler:
         """The whole listing on one page: several clients ignore ``nextCursor``."""
@@ -373,15 +377,24 @@ class Router:
         def answer(turn: SessionTurn, params: bytes) -> None:
             if bytes(jsonrpc.decode_object(params).get("cursor", Raw(b"null"))) != b"null":
                 raise InvalidParams("unknown cursor: the listing has one page")
-            self._when_settled(turn.namespace, lambda: turn.result(turn.namespace.view.listings[kind.name]))
+            self._when_settled(turn.namespace, lambda: self._list(turn, kind))
 
         return answer
+
+    def _list(self, turn: SessionTurn, kind: Kind) -> None:
+        try:
+            turn.result(turn.namespace.listing(kind))
+        except MetaMCPError as error:
+            turn.error(error)
 
     # --- calls -----------------------------------------------------------------------------------------
 
     def _forward(self, method: str) -> Handler:
         def forward(turn: SessionTurn, params: bytes) -> None:
-            self._forwarding.of_session(turn, address(turn.namespace, method, params))
+            request = address(turn.namespace, method, params)
+            if request.route.stacks:
+                enter(turn, request, self._reactor, turn.session.endpoint, turn.session.principal)
+            self._forwarding.of_session(turn, request)
 
         return forward
 
@@ -391,6 +404,8 @@ class Router:
         def handle(turn: SessionTurn, params: bytes) -> None:
             request = address(turn.namespace, method, params)
             turn.record.route = request.route
+            if request.route.stacks:
+                enter(turn, request, self._reactor, turn.session.endpoint, turn.session.principal)
             connection = self._forwarding.instance(turn.session, self._live.config.servers[request.route.server])
             if connection.era == "legacy" and not connection.key.startswith(SHARED):
                 connection.watched = connection.watched or method == "resources/subscribe"
@@ -408,12 +423,15 @@ class Router:
     def _listening(self, listening: Listening, uri: str) -> bool:
         """For ``subscriptions/listen``."""
         namespace = listening.turn.namespace
-        spec = self._live.config.servers[namespace.resolve_resource(uri).server]
+        route, client = namespace.resolve_resource(uri), listening.turn.client
+        if route.stacks:
+            check("resources/subscribe", route, {}, client.endpoint, client.principal)
+        spec = self._live.config.servers[route.server]
         era = self._eras.nearest(spec, "modern")
         entry = self._catalog.entry(spec.name)
         if entry is None or not entry.subscribes:
             return False
-        connection = self._forwarding.common(listening.turn.client.principal, spec, era)
+        connection = self._forwarding.common(client.principal, spec, era)
         self._subscriptions.add(connection, uri, listening)
         return True
 

@@ -64,7 +64,7 @@ class Snapshot:
             "servers": [self._server(view) for view in self.pool.views()],
             "children": [self._child(child, memory) for child in self.supervisor.children],
             "namespaces": {
-                namespace.spec.name: {"missing": namespace.missing(), "problems": list(namespace.view.problems)}
+                namespace.spec.name: {"missing": namespace.missing(), "problems": namespace.problems}
                 for namespace in self.namespaces
             },
         }

@@ -13,11 +13,13 @@ from metamcp.errors import InvalidParams, MetaMCPError, MethodNotFound
 from metamcp.gateway.addressing import ADDRESSED, address
 from metamcp.gateway.audit import Audit
 from metamcp.gateway.bridged import HeldCalls
+from metamcp.gateway.entering import enter
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import Reply, Stateless
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.listings import KINDS, Kind
 from metamcp.gateway.namespace import Namespace
+from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.turn import StatelessTurn
 from metamcp.protocol import envelope, headers, jsonrpc, translate
 from metamcp.protocol.jsonrpc import JsonObject, Raw
@@ -40,18 +42,23 @@ class StatelessMethods:
     listenings: Listenings
     settled: Callable[[Namespace, Callable[[], None]], None]
     audit: Audit
+    namespaces: Namespaces
 
     def open(self, request: Stateless, namespace: Namespace, reply: Reply) -> None:
         """Raises InvalidParams for an envelope that is not one; everything else becomes the turn's error."""
         params = jsonrpc.decode_object(request.payload)
         spoken = envelope.read(params)
         turn = StatelessTurn(request, spoken, namespace, reply, self.audit.begin(request.client, request.method))
-        self.settled(namespace, lambda: self._handle(turn, request, params))
+        at_once = True
+        self.settled(namespace, lambda: self._handle(turn, request, params, at_once))
+        at_once = False
 
-    def _handle(self, turn: StatelessTurn, request: Stateless, params: JsonObject) -> None:
+    def _handle(self, turn: StatelessTurn, request: Stateless, params: JsonObject, at_once: bool) -> None:
         if turn.reply.done:
             return  # its client did not wait
         try:
+            if not at_once:  # its endpoint may show another namespace by now, or not let it in
+                turn.namespace = self.namespaces.enter(turn.client.endpoint, turn.client.principal)
             self._dispatch(turn, request, params)
         except MetaMCPError as error:
             turn.error(error)
@@ -75,7 +82,7 @@ class StatelessMethods:
     def _list(self, turn: StatelessTurn, kind: Kind, params: JsonObject) -> None:
         if bytes(params.get("cursor", b"null")) != b"null":
             raise InvalidParams("unknown cursor: the listing has one page")
-        self._answer(turn, kind.method, turn.namespace.view.listings[kind.name])
+        self._answer(turn, kind.method, turn.namespace.listing(kind))
 
     def _call(self, turn: StatelessTurn, request: Stateless, params: JsonObject) -> None:
         if self.held.resume(turn, request.method, params):
@@ -84,7 +91,10 @@ class StatelessMethods:
         if request.method == "tools/call" and mirrored:
             annotations = mirrored.get(jsonrpc.decode_string(params.get("name"), "name"), {})
             headers.check_params(annotations, bytes(params.get("arguments", Raw(b"{}"))), request.headers)
-        self.forwarding.stateless(turn, address(turn.namespace, request.method, request.payload, params))
+        addressed = address(turn.namespace, request.method, request.payload, params)
+        if addressed.route.stacks:
+            enter(turn, addressed, self.held.reactor, turn.client.endpoint, turn.client.principal)
+        self.forwarding.stateless(turn, addressed)
 
     def _answer(self, turn: StatelessTurn, method: str, result: bytes) -> None:
         turn.result(translate.to_stateless(method, result, server_info(turn.namespace.spec.name)))

@@ -9,6 +9,7 @@ from metamcp.downstream.session import Answered, ClientSession
 from metamcp.errors import Cancelled, MetaMCPError
 from metamcp.gateway.audit import Record
 from metamcp.gateway.interface import Reply, Stateless
+from metamcp.gateway.middleware.passage import Passage
 from metamcp.gateway.namespace import Namespace
 from metamcp.protocol import jsonrpc, translate
 from metamcp.protocol.envelope import Envelope
@@ -19,9 +20,11 @@ GIVEN_UP = Cancelled("the client gave up")
 
 
 class Turn(Protocol):
-    """``cancel`` is set once a server works on it, and called when the client gives up."""
+    """``cancel`` is set once a server works on it, and called when the client gives up. ``passage``: what its answer
+    goes through, where its namespace has middleware."""
 
     namespace: Namespace
+    passage: Passage | None
     record: Record
     cancel: Callable[[JsonObject], None] | None
 
@@ -49,7 +52,7 @@ class SessionTurn:
     """A request within a session of the handshake era. ``way`` is None for HTTP+SSE, where everything leaves on the
     session's one stream."""
 
-    __slots__ = ("cancel", "id", "namespace", "record", "session", "way")
+    __slots__ = ("cancel", "id", "namespace", "passage", "record", "session", "way")
 
     def __init__(
         self, session: ClientSession, namespace: Namespace, identifier: bytes, way: Way | None, record: Record
@@ -59,6 +62,7 @@ class SessionTurn:
         self.id = identifier
         self.way = way
         self.record = record
+        self.passage: Passage | None = None
         self.cancel: Callable[[JsonObject], None] | None = None
 
     def begin(self) -> None:
@@ -86,16 +90,26 @@ class SessionTurn:
 
     def result(self, result: bytes, opened: str = "") -> None:
         """``opened``: the id of the session that this answer opens."""
+        if self.passage is not None:
+            passed = _passed(self, self.passage, result)
+            if passed is None:
+                return
+            result = passed
         self.record.end()
         self._finish(jsonrpc.result_response(self.id, result), opened)
 
     def error(self, error: bytes | MetaMCPError) -> None:
+        body = b""
+        if self.passage is not None:
+            if self.passage.over:
+                return
+            error, body = self.passage.error(error)
         self.record.end(error)
         if isinstance(error, Cancelled) and self.way is None:
             # Nobody waits, and no POST stream has to be ended (Cancellation: no response is sent).
             self.session.finish(self.id)
             return
-        self._finish(jsonrpc.error_response(self.id, _error_body(error)))
+        self._finish(jsonrpc.error_response(self.id, body or _error_body(error)))
 
     def _finish(self, response: bytes, opened: str = "") -> None:
         self.session.finish(self.id)
@@ -119,6 +133,7 @@ class StatelessTurn:
         self.namespace = namespace
         self.reply = reply
         self.record = record
+        self.passage: Passage | None = None
         self.cancel: Callable[[JsonObject], None] | None = None
         reply.on_closed = self._hung_up
         record.begin()
@@ -127,18 +142,39 @@ class StatelessTurn:
         self.reply.event(data)
 
     def result(self, result: bytes) -> None:
+        if self.passage is not None:
+            passed = _passed(self, self.passage, result)
+            if passed is None:
+                return
+            result = passed
         self.record.end()
         self.reply.answer(jsonrpc.result_response(self.id, result))
 
     def error(self, error: bytes | MetaMCPError) -> None:
+        body = b""
+        if self.passage is not None:
+            if self.passage.over:
+                return
+            error, body = self.passage.error(error)
         self.record.end(error)
-        body = translate.error_to_stateless(self.method, _error_body(error))
+        body = translate.error_to_stateless(self.method, body or _error_body(error))
         self.reply.answer(jsonrpc.error_response(self.id, body), status=http_status(jsonrpc.error_code(body)))
 
     def _hung_up(self) -> None:
         if self.cancel is not None:
             self.cancel({})
         self.record.end(GIVEN_UP)
+
+
+def _passed(turn: Turn, passage: Passage, result: bytes) -> bytes | None:
+    """What middleware leaves of ``result``; None when the turn has been ended without."""
+    if passage.over:
+        return None
+    try:
+        return passage.result(result)
+    except MetaMCPError as error:
+        turn.error(error)
+        return None
 
 
 def _error_body(error: bytes | MetaMCPError) -> bytes:

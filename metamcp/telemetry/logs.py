@@ -32,9 +32,10 @@ def fields(**values: Any) -> dict[str, Any]:
 
 
 class Redactor:
-    """Knows the values that must never be shown. Shared by every handler of this process."""
+    """Knows the values that must never be shown, and what stands for each of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, mask: str = _MASK) -> None:
+        self._mask = mask
         self._secrets: tuple[str, ...] = ()
         self._adding = threading.Lock()  # servers start on several threads at once
 
@@ -50,7 +51,7 @@ class Redactor:
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
             if secret in text:
-                text = text.replace(secret, _MASK)
+                text = text.replace(secret, self._mask)
         return text
 
 
@@ -61,6 +62,7 @@ def _forms(value: str) -> set[str]:
 
 
 redact = Redactor()
+"""Shared by every handler of this process."""
 
 
 class _Formatter(logging.Formatter):

@@ -81,6 +81,10 @@ EXITS = Family("metamcp_child_exits_total", "counter", "Instances that ended, an
 STARTS_REFUSED = Family(
     "metamcp_starts_refused_total", "counter", "Starts that allowlist or policy refused.", ("server", "rule")
 )  # fmt: skip
+MIDDLEWARE_FAILURES = Family(
+    "metamcp_middleware_failures_total", "counter", "Hooks of middleware that failed, each with its call or list.",
+    ("namespace", "middleware"),
+)  # fmt: skip
 ORPHANS = Family("metamcp_orphans_removed_total", "counter", "Containers that nobody living stood for, removed.")
 CONTAINER_MEMORY = Family(
     "metamcp_container_memory_bytes", "gauge", "Memory of a running container without reclaimable cache.",

@@ -25,6 +25,7 @@ class Tally:
         self._start_seconds = Histogram(metrics.START_SECONDS)
         self._exits = Counter(metrics.EXITS)
         self._refused = Counter(metrics.STARTS_REFUSED)
+        self._middleware = Counter(metrics.MIDDLEWARE_FAILURES)
         self._orphans = Counter(metrics.ORPHANS)
         self._lost: set[str] = set()  # servers that an instance left unasked, and that none was started for since
 
@@ -70,6 +71,9 @@ class Tally:
     def start_refused(self, server: str, rule: str) -> None:
         self._refused.add((server, rule))
 
+    def middleware_failed(self, namespace: str, middleware: str) -> None:
+        self._middleware.add((namespace, middleware))
+
     def orphans_removed(self, count: int) -> None:
         self._orphans.add((), count)
 
@@ -85,7 +89,7 @@ class Tally:
         self._orphans.begin(())
         counted = (
             self._call_seconds, self._upstream_seconds, self._starts, self._restarts, self._start_seconds, self._exits,
-            self._refused, self._orphans,
+            self._refused, self._middleware, self._orphans,
         )  # fmt: skip
         found = {series.family.name: series.samples() for series in counted}
         found[metrics.CALLS.name] = [(labels, float(calls.count)) for labels, calls in self._calls.items()]

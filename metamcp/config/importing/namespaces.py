@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from metamcp.config.fields import key_names
+from metamcp.config.hints import AnnotationsSchema
 from metamcp.config.importing.outcome import Notes
-from metamcp.config.schema import AnnotationsSchema
 
 
 def is_namespace(document: Any) -> bool:
@@ -18,17 +18,16 @@ def convert(document: Mapping[str, Any], names: Mapping[str, str], notes: Notes)
     """(its name, the namespace). ``names``: of the imported servers, as they were and as they are now."""
     body = document["namespace"]
     name, place = str(body.get("name", "")), f"namespaces.{body.get('name', '')}"
-    servers = []
+    servers, off = [], []
     for server in _objects(body, "servers"):
         ours = names.get(str(server.get("name", "")))
         if ours is None:
             notes.left_out.append((f"{place}.servers", f"{server.get('name')!r} is no imported server"))
-        elif _inactive(server):
-            notes.left_out.append((f"{place}.servers", f"{ours!r} is inactive in this namespace"))
         elif ours not in servers:
             servers.append(ours)
+            off += [ours] if _inactive(server) else []
     tools = [made for tool in _objects(body, "tools") if (made := _tool(place, tool, names, notes))]
-    return name, {"servers": servers, **({"tools": dict(tools)} if tools else {})}
+    return name, {"servers": servers, **({"disabled": off} if off else {}), **({"tools": dict(tools)} if tools else {})}
 
 
 def _tool(place: str, tool: Mapping[str, Any], names: Mapping[str, str], notes: Notes) -> tuple[str, Any] | None:

@@ -12,6 +12,7 @@ import pytest
 
 from metamcp.config.allowlist_schema import AllowlistSchema, ImageEntry, ImageSchema
 from metamcp.config.fields import Choice, Flag, Items, NamedMap, Number, Record, Size, Strict, Text, Texts, key_names
+from metamcp.config.middleware_schema import BUILT_IN, CallLogSchema
 from metamcp.config.schema import ServersSchema
 from metamcp.config.server_schema import WEEK, LimitsSchema
 
@@ -29,7 +30,8 @@ def schemas(of: type[Strict]) -> Iterator[type[Strict]]:
             yield from schemas(below)
 
 
-BOTH = {*schemas(ServersSchema), *schemas(AllowlistSchema)}
+MIDDLEWARE = {found for made in BUILT_IN.values() if made is not CallLogSchema for found in schemas(made)}
+BOTH = {*schemas(ServersSchema), *schemas(AllowlistSchema), *MIDDLEWARE}
 
 
 def test_the_committed_document_is_what_is_made_from_the_schemas() -> None:

@@ -192,7 +192,8 @@ def test_namespace_gets_an_endpoint_of_its_name_that_asks_for_a_key(documents: l
     imported = import_documents(documents)
     assert imported.document["namespaces"] == {
         "release": {
-            "servers": ["HackerNews"],
+            "servers": ["HackerNews", "git"],
+            "disabled": ["git"],
             "tools": {
                 "HackerNews__top": {"enabled": False},
                 "HackerNews__get": {
@@ -204,7 +205,7 @@ def test_namespace_gets_an_endpoint_of_its_name_that_asks_for_a_key(documents: l
     }  # fmt: skip
     assert imported.document["endpoints"] == {"release": {"namespace": "release", "auth": "api-key"}}
     told = "\n".join(f"{path} {text}" for path, text in imported.notes.left_out)
-    assert "'gone' is no imported server" in told and "'git' is inactive" in told and "annotations.own" in told
+    assert "'gone' is no imported server" in told and "annotations.own" in told
 
 
 def test_own_namespaces_and_endpoints_are_kept() -> None:

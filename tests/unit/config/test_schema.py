@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamcp.config import allowlist_schema, schema
+from metamcp.config import allowlist_schema, nesting, schema
 from metamcp.config.fields import Strict, key_names
 from metamcp.config.model import Allowance, ImageRule, Limits, OAuthSpec, ServerSpec, Timeouts, ToolOverride
 from metamcp.errors import ConfigInvalid
@@ -175,6 +175,31 @@ def test_namespace_with_overrides_arrives_in_its_record() -> None:
         "git__log": ToolOverride(name="log", title="History", annotations={"readOnlyHint": True}),
     }
     assert made.endpoints["dev"].auth == "api-key"
+
+
+def test_namespace_within_another_one_arrives_within_its_record() -> None:
+    made = schema.servers_from(
+        {
+            "mcpServers": {name: {"command": "x"} for name in ("git", "time", "web")},
+            "namespaces": {
+                "outer": {"servers": ["time"], "namespaces": ["inner", "off"], "disabled": ["off"]},
+                "inner": {"servers": ["git", "web", "time"], "disabled": ["web"]},
+                "off": {"servers": ["web"]},
+            },
+            "endpoints": {},
+        }
+    )
+    outer = made.namespaces["outer"]
+    assert outer.namespaces == (made.namespaces["inner"],)
+    assert (outer.servers, outer.namespaces[0].servers) == (("time",), ("git", "time"))
+    assert outer.reach == ("time", "git")
+    assert made.namespaces["off"].servers == ("web",)
+
+
+def test_namespaces_alone_need_no_servers() -> None:
+    spaces = {"outer": {"namespaces": ["inner"]}, "inner": {"servers": ["git"]}}
+    made = schema.servers_from({"mcpServers": {"git": {"command": "x"}}, "namespaces": spaces, "endpoints": {}})
+    assert made.namespaces["outer"].reach == ("git",)
 
 
 def test_without_prefix_an_override_is_named_by_the_tool_alone() -> None:
@@ -353,9 +378,50 @@ def namespace_problems(**keys: Any) -> dict[str, str]:
     return {path.removeprefix("namespaces.dev."): text for path, text in found.items()}
 
 
+def nesting_problems(**namespaces: Any) -> dict[str, str]:
+    document = {"mcpServers": {"git": {"command": "x"}}, "namespaces": namespaces, "endpoints": {}}
+    found = problems(document)
+    return {path.removeprefix("namespaces."): text for path, text in found.items()}
+
+
+def test_namespace_without_members_is_told_what_it_needs() -> None:
+    assert nesting_problems(a={}) == {"a.servers": "is required, where there is no namespaces"}
+
+
+def test_cycle_of_namespaces_is_told_once_with_its_way() -> None:
+    found = nesting_problems(
+        first={"namespaces": ["a"]}, a={"namespaces": ["leaf", "b"]}, b={"namespaces": ["c"]},
+        c={"namespaces": ["a"]}, leaf={"servers": ["git"]},
+    )  # fmt: skip
+    assert found == {"a.namespaces[1]": "leads back to this namespace (a > b > c > a): remove it"}
+
+
+def test_cycle_is_refused_also_where_a_member_of_it_is_disabled() -> None:
+    found = nesting_problems(a={"namespaces": ["b"], "disabled": ["b"]}, b={"namespaces": ["a"]})
+    assert list(found) == ["a.namespaces[0]"]
+
+
+def test_namespace_within_itself_is_refused() -> None:
+    assert "(a > a)" in nesting_problems(a={"namespaces": ["a"]})["a.namespaces[0]"]
+
+
+def test_namespaces_are_not_nested_deeper_than_the_limit() -> None:
+    chain = {f"n{level}": {"namespaces": [f"n{level + 1}"]} for level in range(1, nesting.MOST_LEVELS)}
+    deepest = {f"n{nesting.MOST_LEVELS}": {"servers": ["git"]}}
+    document = {"mcpServers": {"git": {"command": "x"}}, "namespaces": chain | deepest, "endpoints": {}}
+    assert schema.servers_from(document).namespaces["n1"].reach == ("git",)
+    found = nesting_problems(n0={"namespaces": ["n1"]}, **chain, **deepest)
+    assert found == {"n0.namespaces": "go deeper than 5 levels: name inner ones directly"}
+
+
 @pytest.mark.parametrize(
     ("keys", "path", "word"),
     [
+        ({"namespaces": ["devv"]}, "namespaces[0]", 'did you mean "dev"'),
+        ({"namespaces": ["dev"]}, "namespaces[0]", "(dev > dev)"),
+        ({"namespaces": "dev"}, "namespaces", "must be a list"),
+        ({"disabled": ["files"]}, "disabled[0]", "names no member of this namespace"),
+        ({"disabled": ["git", "git"]}, "disabled[1]", "already"),
         ({"servers": ["git", "gitt"]}, "servers[1]", 'did you mean "git"'),
         ({"servers": ["git", "git"]}, "servers[1]", "already"),
         ({"servers": "git"}, "servers", "list"),

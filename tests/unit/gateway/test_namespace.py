@@ -10,7 +10,8 @@ import pytest
 from metamcp.config.model import NamespaceSpec, ToolOverride
 from metamcp.errors import InvalidParams, MetaMCPError, RefusedByPolicy, ServerUnavailable, server_unavailable
 from metamcp.gateway.listings import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
-from metamcp.gateway.namespace import Namespace, Route, View, merge
+from metamcp.gateway.merging import Route, View, merge
+from metamcp.gateway.namespace import Namespace
 from metamcp.protocol.jsonrpc import decode_object, decode_string
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from metamcp.config.model import NamespaceSpec, ServerSpec
 from metamcp.gateway.interface import Client, Is, Post
 from metamcp.gateway.listings import KINDS, TOOLS, Entry, Item
-from metamcp.gateway.namespace import merge
+from metamcp.gateway.merging import merge
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Raw
 

@@ -11,7 +11,7 @@ from fake_upstream import HELLO, FakeChild, Json, ScriptedServer, tool
 from stateless_client import StatelessClient
 from wiring import Gateway, Got, stream_name
 
-from metamcp.config.model import EndpointSpec, NamespaceSpec, ServerSpec
+from metamcp.config.model import EndpointSpec, NamespaceSpec, ServerSpec, ToolOverride
 from metamcp.gateway.interface import Client, Is, Listen, OpenSse, Post
 from metamcp.runtime.states import ChildState
 
@@ -205,6 +205,79 @@ def test_session_follows_its_endpoint_to_another_namespace(house: House) -> None
     spaces = {"all": NamespaceSpec("all", ("git", "time")), "some": NamespaceSpec("some", ("time",))}
     house.reload(namespaces=spaces, endpoints={"dev": EndpointSpec("dev", "some"), "ops": OPS})
     assert session.told == ["tools"] and session.tools() == ["time__now"]
+
+
+def test_endpoint_that_gets_a_namespace_with_the_same_lists_tells_nobody(house: House) -> None:
+    session = Session(house)
+    spaces = {"all": NamespaceSpec("all", ("git", "time")), "same": NamespaceSpec("same", ("git", "time"))}
+    house.reload(namespaces=spaces, endpoints={"dev": EndpointSpec("dev", "same"), "ops": OPS})
+    assert session.told == [] and session.tools() == ["git__log", "time__now"]
+
+
+OFF_HERE = {
+    "by its name": NamespaceSpec("all", ("git", "time"), tools={"git__log": ToolOverride(enabled=False)}),
+    "with its server": NamespaceSpec("all", ("time",)),
+    "in the namespace within": NamespaceSpec(
+        "all", ("time",), namespaces=(NamespaceSpec("in", ("git",), tools={"git__log": ToolOverride(enabled=False)}),)
+    ),
+    "from outside": NamespaceSpec(
+        "all", ("time",), tools={"git__log": ToolOverride(enabled=False)},
+        namespaces=(NamespaceSpec("in", ("git",), False, {"log": ToolOverride(name="history")}),),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", OFF_HERE)
+def test_tool_that_is_switched_off_is_reached_by_no_session_no_endpoint_and_no_name(house: House, how: str) -> None:
+    session, second, modern = Session(house), Session(house, "ops"), StatelessClient(house)
+    _, mine = session.begin("git__log")  # an instance is there, and has a call under way
+    house.reload(namespaces={"all": OFF_HERE[how]})
+    fresh, calls = Session(house), len(mine.sent("tools/call"))
+    for client in (session, second, fresh):
+        assert client.tools() == ["time__now"]
+        for name in ("git__log", "log", "history", "all__log", "in__history"):
+            assert client.ask("tools/call", {"name": name}).error["code"] == -32602
+    assert modern.call("git__log").error["code"] == modern.call("history").error["code"] == -32602
+    assert len(mine.sent("tools/call")) == calls
+    assert (session.told, second.told, fresh.told) == (["tools"], ["tools"], [])
+
+
+def test_renamed_tool_leaves_its_former_name_in_every_session(house: House) -> None:
+    session = Session(house)
+    house.reload(namespaces={"all": NamespaceSpec("all", ("git",), tools={"git__log": ToolOverride(name="history")})})
+    assert session.tools() == ["history"]
+    assert session.ask("tools/call", {"name": "git__log"}).error["code"] == -32602
+    got, child = session.begin("history")
+    answer(child)
+    assert got.result == {"content": ["done"]} and child.sent("tools/call")[-1]["params"]["name"] == "log"
+
+
+def test_what_a_namespace_within_shows_anew_is_told_at_the_endpoint_of_the_outer_one(house: House) -> None:
+    def within(*servers: str) -> dict[str, NamespaceSpec]:
+        inner = NamespaceSpec("in", servers)
+        return {"in": inner, "all": NamespaceSpec("all", (), namespaces=(inner,))}
+
+    house.reload(namespaces=within("git"))
+    session = Session(house)
+    assert session.tools() == ["git__log"]
+    house.reload(namespaces=within("git", "time"))
+    assert session.told == ["tools"] and session.tools() == ["git__log", "time__now"]
+    house.script.tools["time"] = "later"
+    house.catalog.renew("time")
+    house.settle()
+    assert session.told == ["tools", "tools"] and session.tools() == ["git__log", "time__later"]
+
+
+def test_request_that_waited_goes_by_the_namespace_that_its_endpoint_shows_by_then() -> None:
+    house = House(TIME)
+    house.script.silent.add("git")
+    house.reload({"git": GIT, "time": TIME})
+    got = StatelessClient(house).ask("tools/call", name="time__now")
+    assert got.items == []
+    spaces = {"all": NamespaceSpec("all", ("git", "time")), "some": NamespaceSpec("some", ())}
+    house.reload(namespaces=spaces, endpoints={"dev": EndpointSpec("dev", "some")})
+    house.settle(11)
+    assert got.error["code"] in (-32601, -32602)
 
 
 def test_removed_namespace_takes_its_endpoint_with_it_and_others_go_on(house: House) -> None:

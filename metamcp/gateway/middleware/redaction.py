@@ -1,0 +1,58 @@
+"""``redact``: secrets in results and errors, by pattern and by value.
+
+Every text of the JSON is looked at, names of members, too; whatever has nothing to hide keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from metamcp.config.secrets import resolve
+from metamcp.gateway.middleware.interface import Answer, Call, Context, Middleware, Refusal
+from metamcp.protocol import jsonrpc
+from metamcp.telemetry import logs
+from metamcp.telemetry.logs import Redactor
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SHORTEST = 4  # characters of a value: shorter ones occur in ordinary words
+
+
+class Redact(Middleware):
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Raises SecretMissing for a variable that is not set, ValueError for one that is too short."""
+        super().__init__(options)
+        values = [resolve(text, os.environ, _no_file) for text in options["values"]]
+        if any(len(value) < _SHORTEST for value in values):
+            raise ValueError("a value is too short to be masked")
+        self._replacement: str = options["replacement"]
+        self._values = Redactor(self._replacement)
+        self._values.add(values)
+        self._patterns = [re.compile(pattern) for pattern in options["patterns"]]
+
+    def on_result(self, call: Call, answer: Answer, context: Context) -> None:
+        if len(answer.raw) > self.options["bytes"]:
+            raise Refusal(f"the result has {len(answer.raw)} bytes, too many to look through: ask for less")
+        self._mask(answer)
+
+    def on_error(self, call: Call, answer: Answer, context: Context) -> None:
+        self._mask(answer)
+
+    def _mask(self, answer: Answer) -> None:
+        answer.raw = _STRING.sub(self._masked, answer.raw)
+
+    def _masked(self, found: re.Match[bytes]) -> bytes:
+        text = json.loads(found[0])
+        masked = self._values(text)
+        if self.options["known"]:
+            masked = logs.redact(masked)
+        for pattern in self._patterns:
+            masked = pattern.sub(lambda _found: self._replacement, masked)
+        return found[0] if masked == text else jsonrpc.encode(masked)
+
+
+def _no_file(_path: str) -> NoReturn:
+    raise ValueError("files are not read here")
