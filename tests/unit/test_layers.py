@@ -61,6 +61,7 @@ FOREIGN: dict[str, set[str]] = {
         "key_commands", "pull_command", "status_command",
     },
     "rich": {"terminal"},
+    "yaml": {"config.importing.yaml_text"},
 }
 
 
