@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from metamcp.config.document import DOCUMENT, Problem, read_json
 from metamcp.errors import ConfigInvalid
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 64
 _AS_JSON = ("{", "[", '"', "/")
 _STRING = r'("(?:\\.|[^"\\])*(?:"|\\?\Z))'  # or what is left without an end, so that nobody looks for it again
 _LEFT_OUT = re.compile(_STRING + r"|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
@@ -26,11 +28,26 @@ def read(content: bytes) -> tuple[Any, list[Problem]]:
     if not text.lstrip().startswith(_AS_JSON):
         from metamcp.config.importing.yaml_text import read_yaml  # noqa: PLC0415  no other command needs the parser
 
-        return read_yaml(text)
+        return read_yaml(text, MAX_DEPTH)
     try:
-        return read_json(text)
+        found = read_json(text)
     except ConfigInvalid:
-        return read_json(_plain(text))
+        found = read_json(_plain(text))
+    if _too_deep(found[0]):
+        raise _invalid(f"nested more than {MAX_DEPTH} deep")
+    return found
+
+
+def _too_deep(document: Any) -> bool:
+    """Level by level: whoever goes on with the document may use recursion."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [item for value in level if isinstance(value, (dict, list)) for item in _inner(value)]
+    return any(isinstance(value, (dict, list)) for value in level)
+
+
+def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _plain(text: str) -> str:

@@ -16,7 +16,6 @@ import yaml
 from metamcp.config.document import DOCUMENT, TWICE, Part, Problem
 from metamcp.errors import ConfigInvalid
 
-MAX_DEPTH = 64
 MAX_ITEMS = 200_000
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first one is there where libyaml is
@@ -39,6 +38,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _Tree:
+    most_depth: int
     open: list[_Open] = field(default_factory=list)
     whole: Any = None
     twice: list[Problem] = field(default_factory=list)
@@ -68,8 +68,8 @@ class _Tree:
         return tuple(step if step is not None else "" for step in steps)
 
     def begin(self, made: dict[str, Any] | list[Any], at: Any) -> None:
-        if len(self.open) >= MAX_DEPTH:
-            _refuse(at, f"nested more than {MAX_DEPTH} deep")
+        if len(self.open) >= self.most_depth:
+            _refuse(at, f"nested more than {self.most_depth} deep")
         if self.wants_key():
             _refuse(at, "a key must be a text")
         self.open.append(_Open(made))
@@ -78,10 +78,10 @@ class _Tree:
         self.take(self.open.pop().made)
 
 
-def read_yaml(text: str) -> tuple[Any, list[Problem]]:
+def read_yaml(text: str, most_depth: int) -> tuple[Any, list[Problem]]:
     """The document and its duplicate keys, of which the last one counts. Raises ConfigInvalid with line and column;
     no text of it repeats what stands there."""
-    tree = _Tree()
+    tree = _Tree(most_depth)
     documents = 0
     for items, event in enumerate(_events(text)):
         documents += isinstance(event, yaml.DocumentStartEvent)

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamcp.config.importing.reading import MAX_FILE_BYTES, read
-from metamcp.config.importing.yaml_text import MAX_DEPTH, MAX_ITEMS
+from metamcp.config.importing.reading import MAX_DEPTH, MAX_FILE_BYTES, read
+from metamcp.config.importing.yaml_text import MAX_ITEMS
 from metamcp.errors import ConfigInvalid
 
 
@@ -117,10 +117,12 @@ def test_what_cannot_be_read_is_refused_with_its_place_and_not_repeated(content:
         b"[" * 100_000 + b"]" * 100_000,
         b"a: " + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
         b"".join(b" " * depth + b"a:\n" for depth in range(MAX_DEPTH + 2)),
+        b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
+        b'{"a":' * 900 + b"1" + b"}" * 900,
         b"- " * 50_000,
         b"a: " + b"{a: " * 50_000,
     ],
-    ids=["open", "closed", "flow", "block", "lists", "mappings"],
+    ids=["open", "closed", "flow", "block", "json", "objects", "lists", "mappings"],
 )
 def test_depth_is_bounded(content: bytes) -> None:
     began = time.monotonic()
