@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +20,7 @@ from metamcp.config.schema import servers_from
 from metamcp.config.settings import Settings
 from metamcp.display import printable
 from metamcp.errors import ConfigInvalid
+from metamcp.replacing import replace_text
 from metamcp.runtime.command.effective import image_of
 
 MOST_SHOWN = 400
@@ -35,7 +34,7 @@ def run(settings: Settings, files: Sequence[BinaryIO], force: bool) -> None:
     imported = _imported([_source(file, alone=len(files) == 1) for file in files])
     servers = list(servers_from(imported.document).servers.values())
     try:
-        _write(target, json.dumps(imported.document, indent=2, ensure_ascii=False) + "\n")
+        replace_text(target, json.dumps(imported.document, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise click.ClickException(f"{target} cannot be written: {error.strerror}") from error
     click.echo("\n".join(_report(imported, servers, _allowlist(settings.config_dir))))
@@ -89,22 +88,3 @@ def _allowlist(folder: Path) -> Allowlist:
         return parse_allowlist((folder / ALLOWLIST_FILE).read_text("utf-8-sig"))
     except (OSError, ValueError, ConfigInvalid):
         return Allowlist()
-
-
-def _write(path: Path, text: str) -> None:
-    """At once, for its owner alone: secrets may stand in it. One that was there keeps mode, owner and group."""
-    before = path.stat() if path.exists() else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            if before is not None:
-                os.fchown(file.fileno(), before.st_uid, before.st_gid)
-                os.fchmod(file.fileno(), before.st_mode & 0o777)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path.resolve())
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
