@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
@@ -18,6 +19,7 @@ from metamcp import (
     call_command,
     doctor_command,
     explain_command,
+    export_command,
     import_command,
     key_commands,
     pull_command,
@@ -25,6 +27,7 @@ from metamcp import (
     status_command,
     supervision,
 )  # fmt: skip
+from metamcp.config.client_files import FORMATS
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec
@@ -113,9 +116,25 @@ def explain(settings: Settings, server: str) -> None:
 @click.option("--force", is_flag=True, help="Replace a servers.json that is there.")
 @_with_settings
 def import_servers(settings: Settings, files: tuple[BinaryIO, ...], force: bool) -> None:
-    """Make servers.json out of each FILE (- is standard input): an export of MetaMCP, or the configuration of Claude
-    Desktop, Cursor or VS Code. Tells what was changed and left out; exit 2 when nothing was written."""
+    """Make servers.json out of each FILE (- is standard input): an export of MetaMCP, the configuration of a client, or
+    files of Docker's MCP toolkit. Tells what was changed and left out; exit 2 when nothing was written."""
     import_command.run(settings, files, force)
+
+
+@main.command("export")
+@click.option(
+    "--format", "form", type=click.Choice([export_command.SERVERS, *FORMATS]), default=export_command.SERVERS,
+    show_default=True, help="servers: servers.json with a variable for each secret; else the file of a client.",
+)  # fmt: skip
+@click.option("--endpoint", default="", metavar="NAME", help="For this endpoint alone; without: for all of them.")
+@click.option("--url", default="", help="Of the gateway, as the client reaches it.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Instead of standard output.")
+@click.option("--force", is_flag=True, help="Replace an output that is there.")
+@_with_settings
+def export(settings: Settings, form: str, endpoint: str, url: str, output: Path | None, force: bool) -> None:
+    """Print the configuration without secrets, or a file that leads a client to this gateway. Which variables or keys
+    are to be set is told on standard error."""
+    export_command.run(settings, export_command.Wanted(form, endpoint, url, output, force))
 
 
 @main.command("reload")

@@ -49,7 +49,7 @@ class Wanted:
 def run(settings: Settings, wanted: Wanted, as_json: bool) -> int:
     """Print what the tool says; the exit status. Raises ClickException for what is no call."""
     params = jsonrpc.encode({"name": wanted.tool, "arguments": jsonrpc.Raw(_checked(wanted.arguments))})
-    address = f"{wanted.url.rstrip('/') or _own(settings)}/metamcp/{quote(wanted.endpoint, safe='')}/mcp"
+    address = f"{wanted.url.rstrip('/') or own_url(settings)}/metamcp/{quote(wanted.endpoint, safe='')}/mcp"
     try:
         with _client(address, wanted.key) as client, client.session():
             answer = client.ask("tools/call", params)
@@ -79,7 +79,8 @@ def _checked(arguments: bytes) -> bytes:
     return arguments
 
 
-def _own(settings: Settings) -> str:
+def own_url(settings: Settings) -> str:
+    """Of the gateway that these settings are for, from its own machine."""
     host, _, port = settings.bind.rpartition(":")
     return f"http://{_ANYWHERE.get(host, host)}:{port}"
 

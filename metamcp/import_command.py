@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
 from metamcp.config import images
 from metamcp.config.allowlist_schema import parse_allowlist
-from metamcp.config.document import read_json
 from metamcp.config.importing.documents import import_documents
-from metamcp.config.importing.outcome import Imported
-from metamcp.config.loader import ALLOWLIST_FILE, MAX_FILE_BYTES, SERVERS_FILE
+from metamcp.config.importing.outcome import Imported, Source
+from metamcp.config.importing.reading import MAX_FILE_BYTES, read
+from metamcp.config.loader import ALLOWLIST_FILE, SERVERS_FILE
 from metamcp.config.model import Allowlist, ServerSpec
 from metamcp.config.schema import servers_from
 from metamcp.config.settings import Settings
+from metamcp.display import printable
 from metamcp.errors import ConfigInvalid
+from metamcp.replacing import replace_text
 from metamcp.runtime.command.effective import image_of
+
+MOST_SHOWN = 400
 
 
 def run(settings: Settings, files: Sequence[BinaryIO], force: bool) -> None:
@@ -29,38 +31,46 @@ def run(settings: Settings, files: Sequence[BinaryIO], force: bool) -> None:
     target = settings.config_dir / SERVERS_FILE
     if target.exists() and not force:
         raise click.ClickException(f"{target} is there already: --force replaces it, METAMCP_CONFIG_DIR names another")
-    imported = import_documents([_document(file) for file in files])
+    imported = _imported([_source(file, alone=len(files) == 1) for file in files])
     servers = list(servers_from(imported.document).servers.values())
     try:
-        _write(target, json.dumps(imported.document, indent=2, ensure_ascii=False) + "\n")
+        replace_text(target, json.dumps(imported.document, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise click.ClickException(f"{target} cannot be written: {error.strerror}") from error
     click.echo("\n".join(_report(imported, servers, _allowlist(settings.config_dir))))
     click.echo(f"written: {target}; next: python -m metamcp check-config")
 
 
-def _document(file: BinaryIO) -> Any:
-    """Raises ConfigInvalid, with the file's name."""
-    content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise ConfigInvalid([(file.name, f"is larger than {MAX_FILE_BYTES // 1024**2} MiB")])
+def _imported(sources: Sequence[Source]) -> Imported:
     try:
-        return read_json(content.decode("utf-8-sig"))[0]
-    except UnicodeDecodeError:
-        raise ConfigInvalid([(file.name, "not UTF-8")]) from None
+        return import_documents(sources)
+    except ConfigInvalid as invalid:
+        raise ConfigInvalid([(_shown(place), _shown(text)) for place, text in invalid.problems]) from None
+
+
+def _source(file: BinaryIO, *, alone: bool) -> Source:
+    """Raises ConfigInvalid, with the file's name."""
+    try:
+        document, twice = read(file.read(MAX_FILE_BYTES + 1))
     except ConfigInvalid as invalid:
         raise ConfigInvalid([(file.name, text) for _, text in invalid.problems]) from None
+    return Source(document, "" if alone else file.name, twice)
 
 
 def _report(imported: Imported, servers: Sequence[ServerSpec], allowlist: Allowlist) -> Iterator[str]:
     yield f"imported: {', '.join(server.name for server in servers)}"
     notes = imported.notes
     for kind, found in (("changed", notes.changed), ("left out", notes.left_out), ("secret", notes.secrets)):
-        yield from (f"{kind}: {place} {text}" for place, text in found)
+        yield from (f"{kind}: {_shown(place)} {_shown(text)}" for place, text in found)
     yield from _images(servers, allowlist)
     plain = [f"{server.name} ({server.command})" for server in servers if server.command and image_of(server) is None]
     if plain:
         yield f"plain processes, which run unconfined as the gateway's user: {', '.join(plain)}"
+
+
+def _shown(text: str) -> str:
+    """Names are what others have called their servers."""
+    return printable(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…")
 
 
 def _images(servers: Iterable[ServerSpec], allowlist: Allowlist) -> Iterator[str]:
@@ -78,22 +88,3 @@ def _allowlist(folder: Path) -> Allowlist:
         return parse_allowlist((folder / ALLOWLIST_FILE).read_text("utf-8-sig"))
     except (OSError, ValueError, ConfigInvalid):
         return Allowlist()
-
-
-def _write(path: Path, text: str) -> None:
-    """At once, for its owner alone: secrets may stand in it. One that was there keeps mode, owner and group."""
-    before = path.stat() if path.exists() else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            if before is not None:
-                os.fchown(file.fileno(), before.st_uid, before.st_gid)
-                os.fchmod(file.fileno(), before.st_mode & 0o777)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path.resolve())
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

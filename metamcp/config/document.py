@@ -17,6 +17,7 @@ Problem = tuple[tuple[Part, ...], str]
 DOCUMENT = "(document)"  # the path of a problem that concerns the whole file
 OWN = None  # in marshmallow's messages: no key of JSON can be taken for it
 MAX_SHOWN = 80
+TWICE = "is written more than once: keep one"
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_$-]{1,80}")
 _STRING_OR_CONSTANT = re.compile(r'"(?:\\.|[^"\\])*"|NaN|-?Infinity', re.DOTALL)
@@ -115,7 +116,7 @@ def _repeated_keys(document: Any) -> Iterator[Problem]:
     while todo:
         parts, value = todo.pop()
         if isinstance(value, _Object):
-            yield from (((*parts, key), "is written more than once: keep one") for key in value.repeated)
+            yield from (((*parts, key), TWICE) for key in value.repeated)
         below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         todo.extend(((*parts, key), item) for key, item in below if isinstance(item, (dict, list)))
 

@@ -19,9 +19,9 @@ ReadFile = Callable[[str], str]
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)", re.DOTALL)
 _INNER = re.compile(r"file:(?P<file>/[^\0]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
-_SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
+SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
 _SHORTEST_CALLED = 8  # "none", "true", "basic": a name that sounds so may hold what no log could do without
-_PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
+PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
 _SCHEME = re.compile(r"^(?:bearer|basic|token) ?", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -65,19 +65,25 @@ def resolve_server(spec: ServerSpec, environ: Mapping[str, str], read_file: Read
 
 def _called_secret(values: Mapping[str, str]) -> list[str]:
     """Many a configuration holds its key in clear; of "Bearer x" it is x that must not be shown."""
-    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and _SECRET_NAME.search(name)]
+    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and SECRET_NAME.search(name)]
     return called + [last for value in called if len(last := value.rpartition(" ")[2]) >= _SHORTEST_CALLED]
 
 
 def _passwords(texts: Iterable[str]) -> list[str]:
     """Of URLs with a user: ``postgres://me:password@host``."""
-    return [password for text in texts for password in _PASSWORD.findall(text)]
+    return [password for text in texts for password in PASSWORD.findall(text)]
 
 
 def in_clear(name: str, text: str) -> bool:
     """Whether what ``name`` calls a secret stands in ``text`` itself, or a URL in it has its password there."""
     literal = _SCHEME.sub("", _TOKEN.sub("", text)).strip()
     return bool(_called_secret({name: literal}) or _passwords([_TOKEN.sub("", text)]))
+
+
+def scheme_ends(text: str) -> int:
+    """Where the secret of ``Bearer x`` begins; 0 where there is no scheme."""
+    found = _SCHEME.match(text)
+    return found.end() if found else 0
 
 
 def template_problem(text: str) -> str | None:

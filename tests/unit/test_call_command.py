@@ -127,4 +127,4 @@ def test_arguments_that_are_no_object_are_an_error_of_usage(arguments: bytes) ->
     ],
 )
 def test_where_the_gateway_of_these_settings_is_reached(bind: str, url: str) -> None:
-    assert call_command._own(Settings(bind=bind)) == url
+    assert call_command.own_url(Settings(bind=bind)) == url

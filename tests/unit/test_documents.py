@@ -80,7 +80,7 @@ def _known(route: str) -> bool:
 # --- variables ---------------------------------------------------------------------------------------------
 
 VARIABLE = re.compile(r"\b(?:METAMCP|DOCKER|TRANSFORM|COLIMA|XDG|SSH)_[A-Z][A-Z_]*[A-Z]\b|\bWEB_CONCURRENCY\b")
-OF_OTHERS = {"DOCKER_AUTH_CONFIG", "SSH_ASKPASS"}
+OF_OTHERS = {"DOCKER_AUTH_CONFIG", "SSH_ASKPASS", "METAMCP_DEV_KEY"}  # the last one of clients
 
 
 def constants(path: Path) -> Iterator[str]:

@@ -98,3 +98,35 @@ def test_folder_that_cannot_be_written_is_told(folder: Path) -> None:
     result = run(folder)
     assert result.exit_code == 1 and "cannot be written" in result.output
     assert not list(folder.glob(".servers*"))
+
+
+def test_files_of_different_kinds_are_one_configuration_and_each_loss_names_its_file(folder: Path) -> None:
+    catalog, config = folder / "catalog.yaml", folder / "config.yaml"
+    catalog.write_text("registry:\n  files: {image: mcp/files, volumes: ['{{files.path|volume}}'], allowHosts: [a]}\n")
+    config.write_text("files:\n  path: /srv/data\n")
+    result = run(folder, str(catalog), str(config))
+    assert result.exit_code == 0, result.output
+    assert load(folder / "config").config.servers["files"].args[3:] == ("-v", "/srv/data:/srv/data", "mcp/files")
+    assert f"left out: {catalog}: registry.files.allowHosts is no list" in result.output
+    assert f"secret: {folder / 'export.json'}: mcpServers.git.env.TOKEN" in result.output
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"a: !x y", b"a: &b c", b"[" * 9000, b"a: [", b'{"a": 1'])
+def test_file_that_cannot_be_read_is_named(folder: Path, content: bytes) -> None:
+    bad = folder / "bad.yaml"
+    bad.write_bytes(content)
+    result = run(folder, str(bad))
+    assert result.exit_code == 2 and str(bad) in result.output
+    assert not (folder / "config").exists()
+
+
+def test_names_give_a_terminal_no_orders(folder: Path) -> None:
+    servers = {"a\x1b[2J": {"command": "p", "\x1b[31m": 1}, "b": {"command": "p", "x" * 5000: 1}}
+    result = run(folder, document={"mcpServers": servers})
+    assert result.exit_code == 0 and "\x1b" not in result.output and len(result.output) < 2000
+    assert "\x1b" not in run(folder, "--force", document={"mcpServers": {"\x1b": 7}}).output
+
+
+def test_key_that_is_written_twice_is_told(folder: Path) -> None:
+    result = run(folder, document='{"mcpServers": {"a": {"command": "p"}, "a": {"command": "q"}}}')
+    assert "left out: mcpServers.a is written more than once: the last one counts" in result.output

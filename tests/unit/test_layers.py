@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
 }
 TOP = {
     "factory", "supervision", "keeper", "asking", "call_command", "display", "doctor_command", "explain_command",
-    "import_command", "key_commands", "pull_command", "separation", "status_command",
+    "export_command", "import_command", "key_commands", "pull_command", "replacing", "separation", "status_command",
     "terminal", "__main__",
 }  # fmt: skip  where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
@@ -57,10 +57,11 @@ FOREIGN: dict[str, set[str]] = {
     "gunicorn": {"web.access_log", "web.http_server", "web.worker"},
     "gevent": {"web.http_server", "web.parking", "web.worker"},
     "click": {
-        "__main__", "asking", "call_command", "display", "doctor_command", "explain_command", "import_command",
-        "key_commands", "pull_command", "status_command",
+        "__main__", "asking", "call_command", "display", "doctor_command", "explain_command", "export_command",
+        "import_command", "key_commands", "pull_command", "status_command",
     },
     "rich": {"terminal"},
+    "yaml": {"config.importing.yaml_text"},
 }
 
 

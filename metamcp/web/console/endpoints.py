@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Response
 from werkzeug.exceptions import NotFound
 
+from metamcp.config.client_files import snippets
 from metamcp.web import resource
 from metamcp.web.console import documents
 from metamcp.web.console.pages import page
-from metamcp.web.console.snippets import snippets
 from metamcp.web.present import incoming
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metamcp.config.importing.documents import import_documents
-from metamcp.config.importing.outcome import Imported
+from metamcp.config.importing.outcome import Imported, Source
 from metamcp.config.importing.servers import fitting_name
 from metamcp.config.schema import servers_from
 from metamcp.errors import ConfigInvalid
@@ -28,8 +29,12 @@ METAMCP = {
 }  # fmt: skip
 
 
+def imports(*documents: Any) -> Imported:
+    return import_documents([Source(document) for document in documents])
+
+
 def one(body: Any, name: str = "x") -> Imported:
-    return import_documents([{"mcpServers": {"other": {"command": "true"}, name: body}}])
+    return imports({"mcpServers": {"other": {"command": "true"}, name: body}})
 
 
 def made(body: Any) -> dict[str, Any]:
@@ -37,7 +42,7 @@ def made(body: Any) -> dict[str, Any]:
 
 
 def test_export_of_metamcp_is_taken_over() -> None:
-    imported = import_documents([METAMCP])
+    imported = imports(METAMCP)
     assert imported.document == {
         "mcpServers": {
             "HackerNews": {"command": "uvx", "args": ["mcp-hn"], "transport": "stdio"},
@@ -71,7 +76,7 @@ def test_export_of_metamcp_is_taken_over() -> None:
     ],
 )  # fmt: skip
 def test_each_form_is_read(document: Any, server: dict[str, Any]) -> None:
-    imported = import_documents([document])
+    imported = imports(document)
     assert imported.document["mcpServers"] == {"x": server}
     assert imported.notes.left_out == []
 
@@ -129,7 +134,7 @@ def test_name_is_the_one_that_metamcp_gives_its_tools(name: str, ours: str) -> N
 
 def test_names_that_become_equal_or_nothing_are_left_out() -> None:
     servers = {"a b": {"command": "1"}, "ab": {"command": "2"}, "ö": {"command": "3"}}
-    imported = import_documents([{"mcpServers": servers}])
+    imported = imports({"mcpServers": servers})
     assert imported.document["mcpServers"] == {"ab": {"command": "1"}}
     assert [path for path, _ in imported.notes.left_out] == ["mcpServers.ab", "mcpServers.ö"]
 
@@ -189,7 +194,7 @@ NAMESPACE = {
 
 @pytest.mark.parametrize("documents", [[METAMCP, NAMESPACE], [NAMESPACE, METAMCP]])
 def test_namespace_gets_an_endpoint_of_its_name_that_asks_for_a_key(documents: list[Any]) -> None:
-    imported = import_documents(documents)
+    imported = imports(*documents)
     assert imported.document["namespaces"] == {
         "release": {
             "servers": ["HackerNews", "git"],
@@ -211,7 +216,7 @@ def test_namespace_gets_an_endpoint_of_its_name_that_asks_for_a_key(documents: l
 def test_own_namespaces_and_endpoints_are_kept() -> None:
     ours = {"namespaces": {"n": {"servers": ["a"]}}, "endpoints": {"e": {"namespace": "n"}}}
     document = {"mcpServers": {"a": {"command": "p"}}, **ours, "preferences": {}}
-    imported = import_documents([document])
+    imported = imports(document)
     assert imported.document == {"mcpServers": {"a": {"command": "p"}}, **ours}
     assert imported.notes.left_out == [("preferences", "has no meaning here")]
 
@@ -219,21 +224,72 @@ def test_own_namespaces_and_endpoints_are_kept() -> None:
 @pytest.mark.parametrize("document", [{}, [], 7, "x", None, {"mcpServers": {}}, {"mcpServers": {"x": {}}}, NAMESPACE])
 def test_nothing_to_take_over_is_a_mistake(document: Any) -> None:
     with pytest.raises(ConfigInvalid, match="no server that can be taken over"):
-        import_documents([document])
+        imports(document)
 
 
 LEAF = st.none() | st.booleans() | st.integers() | st.text(max_size=12)
 KEYS = st.sampled_from(
     ["command", "args", "env", "url", "headers", "type", "bearerToken", "name", "disabled", "servers", "mcpServers",
-     "namespace", "namespaces", "endpoints", "tools", "override", "status"]
+     "namespace", "namespaces", "endpoints", "tools", "override", "status", "registry", "image", "remote", "secrets",
+     "volumes", "config", "snapshot", "uuid", "enable_api_key_auth", "disabledTools", "mcp", "inputs", "ref"]
 ) | st.text(max_size=6)  # fmt: skip
 JSON = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4))
 
 
-@given(st.lists(JSON, max_size=2))
+HOSTILE = [
+    ({"mcpServers": {"x": {"command": "p", "args": "a"}}}, "args"),
+    ({"mcpServers": {"x": {"command": "p", "args": [{"a": 1}]}}}, "args"),
+    ({"mcpServers": {"x": {"command": ["p"], "args": []}}}, "command"),
+    ({"mcpServers": {"x": {"command": "p\0", "args": []}}}, "command"),
+    ({"mcpServers": {"x": {"command": "p", "env": {"A B": "c"}}}}, "env"),
+    ({"mcpServers": {"x": {"command": "p", "env": {"A": {"b": "c"}}}}}, "env"),
+    ({"mcpServers": {"x": {"url": "https://a.example", "headers": {"A": "b\r\nC: d"}}}}, "headers"),
+    ({"mcpServers": {"x": {"url": "http://[::1", "headers": {}}}}, "url"),
+    ({"mcpServers": {"x": {"transport": {"type": {"a": 1}}, "command": "p"}}}, "transport"),
+    ({"registry": {"x": {"image": ["a"]}}}, "args"),
+    ({"registry": {"x": {"image": "a", "env": [{"name": "A=B", "value": "c"}]}}}, "env"),
+    ({"registry": {"x": {"image": "a", "user": "root; rm"}}}, "user"),
+    ({"registry": {"x": {"type": "remote", "remote": {"url": 7}}}}, "url"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "key"), HOSTILE)
+def test_server_with_a_value_that_cannot_be_is_left_out_with_its_path(document: Any, key: str) -> None:
+    imported = imports({"mcpServers": {"other": {"command": "true"}}}, document)
+    assert set(imported.document["mcpServers"]) == {"other"}
+    assert any(place.startswith(f"mcpServers.x.{key}") for place, _ in imported.notes.left_out)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"image": "a", "env": "A=b"}, "registry.x.env[0]"),
+        ({"image": "a", "env": [{"name": "A", "value": ["b"]}]}, "registry.x.env[0]"),
+        ({"image": "a", "secrets": [7]}, "registry.x.secrets[0]"),
+        ({"image": "a", "secrets": [{"name": "s"}]}, "registry.x.secrets[0]"),
+        ({"image": "a", "volumes": ["--privileged"]}, "registry.x.volumes"),
+        ({"image": "a", "volumes": [{"a": 1}]}, "registry.x.volumes[0]"),
+        ({"image": "a", "extraHosts": ["-v/:/host"]}, "registry.x.extraHosts"),
+        ({"image": "a", "command": ["{{x.path}}"]}, "registry.x.command[0]"),
+    ],
+)
+def test_part_of_a_catalog_that_cannot_be_is_left_out_with_its_path(body: Any, place: str) -> None:
+    imported = imports({"registry": {"x": body}})
+    assert imported.document["mcpServers"]["x"]["args"] == ["run", "-i", "--rm", "a"]
+    assert place in [found for found, _ in imported.notes.left_out]
+
+
+def test_more_servers_than_anybody_has_are_imported_in_seconds() -> None:
+    document = {"mcpServers": {f"s{at}": {"command": "p", "env": {"A": "b"}} for at in range(3000)}}
+    began = time.monotonic()
+    assert len(imports(document).document["mcpServers"]) == 3000
+    assert time.monotonic() - began < 30
+
+
+@given(st.lists(JSON, max_size=3))
 def test_whatever_is_imported_is_a_valid_configuration(documents: list[Any]) -> None:
     try:
-        imported = import_documents(documents)
+        imported = imports(*documents)
     except ConfigInvalid:
         return
     servers_from(json.loads(json.dumps(imported.document)))
