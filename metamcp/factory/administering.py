@@ -118,6 +118,8 @@ class Administration:
             if body[0] >= 300:
                 answer(reply, body)
             else:
+                fields = logs.fields(change=ask.subject, about=ask.argument, principal=ask.principal or None)
+                _log.info("configuration-written", extra=fields)
                 self._reloader().request("an operator's change", lambda told: answer(reply, _in_force(body, told)))
 
         self._find(reply, ask, self._written, over)
@@ -152,7 +154,6 @@ class Administration:
             raise _overtaken(source.path.name, None) from None
         except OSError as failed:
             raise _unwritable(source.path, failed) from None
-        _log.info("configuration-written", extra=logs.fields(file=source.path, change=edit.how, of=edit.of))
         return (201 if change.created else 200, change.outcome | {"tag": self._tag(content)})
 
     def _prepared(self, edit: Edit) -> _Change:

@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -167,6 +168,40 @@ def test_an_endpoint_and_what_clients_find_there(gateway: GatewayProcess, admin:
     assert gateway.rpc("ping", endpoint="closed").status_code == 401
     admin.does("DELETE", "endpoints/closed")
     assert [item["name"] for item in admin.read("endpoints")] == ["default"]
+
+
+def test_a_call_in_flight_ends_as_it_would_with_a_reload(gateway: GatewayProcess, admin: Administrator) -> None:
+    session, answers = gateway.open_session(), []
+    caller = threading.Thread(target=lambda: answers.append(gateway.text(session, "good__sleep", {"ms": 1500})))
+    caller.start()
+    eventually(lambda: admin.server("good")["state"] == "BUSY", "it works")
+    before = gateway_pids(admin)
+    admin.does("PATCH", "servers/good", {"idleSeconds": 33})
+    assert not answers, "the change does not wait for it"
+    caller.join(SECONDS)
+    assert len(answers) == 1
+    assert gateway.text(session, "good__echo", {"text": "next"}) == "next"
+    assert gateway_pids(admin).isdisjoint(before), "by another instance"
+    gateway.end_session(session)
+
+
+def gateway_pids(admin: Administrator) -> set[int]:
+    return {child["pid"] for child in admin.get("/api/status")["children"] if child["server"] == "good"}
+
+
+def test_changes_at_the_same_time_are_all_kept(admin: Administrator) -> None:
+    """By two workers, for eight operators."""
+    names, statuses = [f"n{number}" for number in range(8)], []
+
+    def make(name: str) -> None:
+        statuses.append(admin.send("PUT", f"servers/{name}", {**SERVER, "enabled": False}).status_code)
+
+    threads = [threading.Thread(target=make, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert statuses == [201] * 8 and set(names) <= {item["name"] for item in admin.read("servers")}
 
 
 # --- what is refused ---------------------------------------------------------------------------------------
