@@ -188,7 +188,7 @@ def _passwords(called: str, text: str) -> Iterator[Span]:
 
 
 def _sounds(name: str) -> bool:
-    return bool(secrets.SECRET_NAME.search(name)) and not _NO_SECRET.search(name)
+    return secrets.sounds_secret(name) and not _NO_SECRET.search(name)
 
 
 def _masked(text: str) -> str:

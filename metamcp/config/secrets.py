@@ -19,7 +19,7 @@ ReadFile = Callable[[str], str]
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)", re.DOTALL)
 _INNER = re.compile(r"file:(?P<file>/[^\0]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
-SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
 _SHORTEST_CALLED = 8  # "none", "true", "basic": a name that sounds so may hold what no log could do without
 PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
 _SCHEME = re.compile(r"^(?:bearer|basic|token) ?", re.IGNORECASE)
@@ -65,7 +65,7 @@ def resolve_server(spec: ServerSpec, environ: Mapping[str, str], read_file: Read
 
 def _called_secret(values: Mapping[str, str]) -> list[str]:
     """Many a configuration holds its key in clear; of "Bearer x" it is x that must not be shown."""
-    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and SECRET_NAME.search(name)]
+    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and sounds_secret(name)]
     return called + [last for value in called if len(last := value.rpartition(" ")[2]) >= _SHORTEST_CALLED]
 
 
@@ -84,6 +84,19 @@ def scheme_ends(text: str) -> int:
     """Where the secret of ``Bearer x`` begins; 0 where there is no scheme."""
     found = _SCHEME.match(text)
     return found.end() if found else 0
+
+
+def sounds_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
+def only_references(text: str) -> bool:
+    """Whether nothing stands in ``text`` itself but how it is meant (``Bearer``): neither beside a ``${…}`` nor as its
+    default."""
+    inner = (_INNER.fullmatch(token[1] or "") for token in _TOKEN.finditer(text))
+    if any(found is not None and found["default"] for found in inner):
+        return False
+    return not _SCHEME.sub("", _TOKEN.sub("", text)).strip()
 
 
 def template_problem(text: str) -> str | None:

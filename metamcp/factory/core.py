@@ -22,6 +22,7 @@ from metamcp.config.settings import Settings
 from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import ConfigInvalid
+from metamcp.factory.administering import administering
 from metamcp.factory.diagnosing import Occasion, credentials, household
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
@@ -218,6 +219,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     orders = Orders(live, pool, catalog)
     operators |= {
         **views.operators, **orders.operators(), **noting(),
+        **administering(reactor, readers, settings, live, resolver, lambda: reloader),
         "reload": reloading(lambda: reloader),
         "accept-image": accepting(
             reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), orders.reset
