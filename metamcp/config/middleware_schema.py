@@ -95,7 +95,7 @@ class RedactSchema(Strict):
     )
     replacement = Text(load_default="***", empty=True, unset="`***`", doc="What stands there instead.")
     bytes = Number(
-        1, 32 * MIB, whole=True, load_default=4 * MIB, unset="`4194304`",
+        1, 32 * MIB, whole=True, load_default=MIB, unset="`1048576`",
         doc="A larger result is not looked through, and not passed on.",
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from metamcp.protocol import jsonrpc
 from metamcp.telemetry import logs
 from metamcp.telemetry.logs import Redactor
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SHORTEST = 4  # characters of a value: shorter ones occur in ordinary words
 
 
@@ -31,6 +31,7 @@ class Redact(Middleware):
         self._replacement: str = options["replacement"]
         self._values = Redactor(self._replacement)
         self._values.add(values)
+        self._known: bool = options["known"]
         self._patterns = [re.compile(pattern) for pattern in options["patterns"]]
 
     def on_result(self, call: Call, answer: Answer, context: Context) -> None:
@@ -45,13 +46,18 @@ class Redact(Middleware):
         answer.raw = _STRING.sub(self._masked, answer.raw)
 
     def _masked(self, found: re.Match[bytes]) -> bytes:
-        text = json.loads(found[0])
+        spelled = found[0]
+        text = json.loads(spelled) if b"\\" in spelled else spelled[1:-1].decode("utf-8", "surrogatepass")
         masked = self._values(text)
-        if self.options["known"]:
+        if self._known:
             masked = logs.redact(masked)
         for pattern in self._patterns:
-            masked = pattern.sub(lambda _found: self._replacement, masked)
+            masked = pattern.sub(self._instead, masked)
         return found[0] if masked == text else jsonrpc.encode(masked)
+
+    def _instead(self, _found: re.Match[str]) -> str:
+        """A function, for in a text ``\\1`` would mean something."""
+        return self._replacement
 
 
 def _no_file(_path: str) -> NoReturn:

@@ -84,13 +84,19 @@ class Stack:
         """Where it was raised, but not its text, in which may stand what a client or a server has sent."""
         if (omitted := self._sparing.admit()) is None:
             return
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else None
         fields = logs.fields(
-            namespace=self.namespace, middleware=link.use, hook=hook, error=type(error).__name__, at=place,
+            namespace=self.namespace, middleware=link.use, hook=hook, error=type(error).__name__, at=_place(error),
             omitted=omitted or None,
         )  # fmt: skip
         _log.error("middleware-failed", extra=fields)
+
+
+def _place(error: Exception) -> str:
+    """File and line that raised it, without a look into the file."""
+    last = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        last = f"{PurePath(frame.f_code.co_filename).name}:{line}"
+    return last
 
 
 def _kept(kind: str, items: list[Listed], context: Context, middleware: Middleware) -> list[Listed]:

@@ -11,7 +11,7 @@ from fake_upstream import HELLO, FakeChild, Json, ScriptedServer, tool
 from stateless_client import StatelessClient
 from wiring import Gateway, Got, stream_name
 
-from metamcp.config.model import EndpointSpec, NamespaceSpec, ServerSpec, ToolOverride
+from metamcp.config.model import EndpointSpec, MiddlewareSpec, NamespaceSpec, ServerSpec, ToolOverride
 from metamcp.gateway.interface import Client, Is, Listen, OpenSse, Post
 from metamcp.runtime.states import ChildState
 
@@ -368,6 +368,20 @@ def test_lists_of_a_sessions_own_instance_follow_the_namespace(house: House) -> 
     house.settle()
     house.reload(namespaces={"all": NamespaceSpec("all", ("git",))})
     assert session.tools() == ["git__secret"] and session.told == ["tools", "tools"]
+
+
+def test_lists_of_a_sessions_own_instance_go_through_the_middleware_of_the_namespace(house: House) -> None:
+    session = Session(house)
+    _, child = session.begin("git__log")
+    house.script.of[child] = "secret"
+    child.notify("notifications/tools/list_changed")
+    house.settle()
+    assert session.tools() == ["git__secret", "time__now"]
+    hidden = MiddlewareSpec("filter", {"allow": None, "deny": ("*secret",), "kinds": ("tools",)})
+    house.reload(namespaces={"all": NamespaceSpec("all", ("git", "time"), middleware=(hidden,))})
+    assert session.tools() == ["time__now"] and session.told == ["tools", "tools"]
+    assert session.ask("tools/call", {"name": "git__secret"}).error["code"] == -32602
+    assert session.ask("tools/call", {"name": "git__log"}).error["code"] == -32602
 
 
 def test_subscription_to_a_shared_instance_moves_to_the_one_that_follows_it() -> None:
