@@ -80,6 +80,13 @@ def in_clear(name: str, text: str) -> bool:
     return bool(_called_secret({name: literal}) or _passwords([_TOKEN.sub("", text)]))
 
 
+def needed(spec: ServerSpec) -> list[str]:
+    """Names of the variables without which the server cannot be used."""
+    texts = (*spec.args, *spec.env.values(), spec.url, *spec.headers.values())
+    inner = [_INNER.fullmatch(found[1]) for text in texts for found in _TOKEN.finditer(text) if found[1]]
+    return list(dict.fromkeys(found["name"] for found in inner if found and found["name"] and found["default"] is None))
+
+
 def scheme_ends(text: str) -> int:
     """Where the secret of ``Bearer x`` begins; 0 where there is no scheme."""
     found = _SCHEME.match(text)

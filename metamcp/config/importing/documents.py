@@ -62,6 +62,8 @@ def import_documents(sources: Iterable[Source]) -> Imported:
         of_file.left_out += [(show_path(path), _TWICE) for path, _ in source.twice]
         if kind in ours:
             _take_toolkit(source.document, kind, configured, whole, of_file)
+        elif kind == "settings" and not ours and "registry" in source.document:
+            of_file.left_out.append(("registry", "only says which servers are enabled: give the catalog, too"))
         elif kind is None or not ours:
             _take_client(source.document, whole, of_file)
         notes.add(source.file, of_file)
@@ -70,6 +72,7 @@ def import_documents(sources: Iterable[Source]) -> Imported:
         raise ConfigInvalid([*notes.left_out, ("(document)", "holds no server that can be taken over")])
     servers_from(whole.document)
     _hide(whole.document, notes)
+    notes.left_out += _nowhere(whole.document)
     servers_from(whole.document)
     return Imported(whole.document, notes)
 
@@ -145,8 +148,22 @@ def _hide(document: dict[str, Any], notes: Notes) -> None:
         document.setdefault("endpoints", {"default": {"namespace": "default"}})
     for name, namespace in document["namespaces"].items():
         for server, seen, tool in _seen(namespace, notes.hidden):
-            namespace.setdefault("tools", {}).setdefault(seen, {}).setdefault("enabled", False)
-            notes.changed.append((f"namespaces.{name}.tools.{seen}", f"is off, as {tool!r} of {server!r} was"))
+            override = namespace.setdefault("tools", {}).setdefault(seen, {})
+            if "enabled" not in override:
+                override["enabled"] = False
+                notes.changed.append((f"namespaces.{name}.tools.{seen}", f"is off, as {tool!r} of {server!r} was"))
+
+
+def _nowhere(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """With namespaces of its own a configuration serves what is in them."""
+    groups = document.get("namespaces")
+    if groups is not None:
+        members = {server for namespace in groups.values() for server in namespace["servers"]}
+        yield from (
+            (f"mcpServers.{server}", "is in no namespace, so nobody sees it: add it to one")
+            for server in document["mcpServers"]
+            if server not in members
+        )
 
 
 def _seen(namespace: Mapping[str, Any], hidden: Mapping[str, list[str]]) -> Iterator[tuple[str, str, str]]:

@@ -235,6 +235,26 @@ KEYS = st.sampled_from(
 JSON = st.recursive(LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4))
 
 
+def test_server_in_no_namespace_is_told() -> None:
+    imported = imports(METAMCP, NAMESPACE)
+    told = [path for path, text in imported.notes.left_out if "is in no namespace" in text]
+    assert told == ["mcpServers.git", "mcpServers.search", "mcpServers.events"]
+
+
+def test_what_a_catalog_would_enable_is_nothing_without_it() -> None:
+    with pytest.raises(ConfigInvalid, match="give the catalog, too"):
+        imports({"registry": {"a": {"ref": ""}}})
+
+
+def test_tool_that_is_on_in_a_namespace_stays_on() -> None:
+    ours = {"namespaces": {"n": {"servers": ["a"], "tools": {"a__t": {"enabled": True}}}},
+            "endpoints": {"e": {"namespace": "n"}}}  # fmt: skip
+    imported = imports({"mcpServers": {"a": {"command": "p", "disabledTools": ["t", "u"]}}, **ours})
+    tools = imported.document["namespaces"]["n"]["tools"]
+    assert tools == {"a__t": {"enabled": True}, "a__u": {"enabled": False}}
+    assert [path for path, _ in imported.notes.changed] == ["namespaces.n.tools.a__u"]
+
+
 HOSTILE = [
     ({"mcpServers": {"x": {"command": "p", "args": "a"}}}, "args"),
     ({"mcpServers": {"x": {"command": "p", "args": [{"a": 1}]}}}, "args"),
