@@ -13,13 +13,17 @@ from pathlib import Path
 from metamcp.config.model import ServerSpec
 from metamcp.errors import SecretMissing
 
+ASSIGNED = re.compile(r"(?:-e|-H|--env=|--header=)?-{0,2}([A-Za-z_][\w-]*)(?:=|: ?)(.+)", re.DOTALL)
+"""In one word of a command: a variable, an option, a header, and its value."""
+
 MAX_SECRET_BYTES = 64 * 1024
 
 ReadFile = Callable[[str], str]
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)", re.DOTALL)
 _INNER = re.compile(r"file:(?P<file>/[^\0]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
-SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
+_NO_SECRET = re.compile(r"(?:file|path|dir)$|^(?:no|disable|skip)[-_]", re.IGNORECASE)  # its place; that there is none
 _SHORTEST_CALLED = 8  # "none", "true", "basic": a name that sounds so may hold what no log could do without
 PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
 _SCHEME = re.compile(r"^(?:bearer|basic|token) ?", re.IGNORECASE)
@@ -65,13 +69,18 @@ def resolve_server(spec: ServerSpec, environ: Mapping[str, str], read_file: Read
 
 def _called_secret(values: Mapping[str, str]) -> list[str]:
     """Many a configuration holds its key in clear; of "Bearer x" it is x that must not be shown."""
-    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and SECRET_NAME.search(name)]
+    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and _SECRET_NAME.search(name)]
     return called + [last for value in called if len(last := value.rpartition(" ")[2]) >= _SHORTEST_CALLED]
 
 
 def _passwords(texts: Iterable[str]) -> list[str]:
     """Of URLs with a user: ``postgres://me:password@host``."""
     return [password for text in texts for password in PASSWORD.findall(text)]
+
+
+def sounds_secret(name: str) -> bool:
+    """Of a variable, a header, an option, a parameter of a query."""
+    return bool(_SECRET_NAME.search(name)) and not _NO_SECRET.search(name)
 
 
 def in_clear(name: str, text: str) -> bool:

@@ -139,12 +139,15 @@ def test_names_that_become_equal_or_nothing_are_left_out() -> None:
     assert [path for path, _ in imported.notes.left_out] == ["mcpServers.ab", "mcpServers.ö"]
 
 
-SECRETS = [
+SECRETS: list[tuple[dict[str, Any], str, str]] = [
     ({"command": "p", "env": {"API_KEY": "sk_0123456789"}}, "env.API_KEY", "${API_KEY}"),
     ({"command": "p", "env": {"URL": "postgres://u:pw0rd@db/x"}}, "env.URL", "${URL}"),
     ({"command": "docker", "args": ["run", "-e", "TOKEN=sk_0123456789", "i"]}, "args[2]", "${NAME}"),
     ({"command": "docker", "args": ["run", "-eTOKEN=sk_0123456789", "i"]}, "args[1]", "${NAME}"),
     ({"command": "p", "args": ["--api-key", "sk_0123456789"]}, "args[1]", "${NAME}"),
+    ({"command": "p", "args": ["--api-key=sk_0123456789"]}, "args[0]", "${NAME}"),
+    ({"command": "npx", "args": ["mcp-remote", "https://a.example", "--header", "Authorization: Bearer sk_0123456789"]},
+     "args[3]", "${NAME}"),
     ({"command": "p", "args": ["redis://:sk_0123456789@db"]}, "args[0]", "${NAME}"),
     ({"url": "https://a.example", "bearerToken": "sk_0123456789"}, "headers.Authorization", "Bearer ${X_AUTH"),
     ({"url": "https://a.example", "headers": {"X-API-Key": "sk_0123456789"}}, "headers.X-API-Key", "${X_X_API_KEY}"),
@@ -165,7 +168,7 @@ def test_secret_in_clear_is_pointed_out_and_not_repeated(body: dict[str, Any], p
     [
         {"command": "p", "env": {"API_KEY": "${API_KEY}", "MODE": "production", "AUTH": "none"}},
         {"url": "https://a.example", "headers": {"Authorization": "Bearer ${TOKEN}"}},
-        {"command": "p", "args": ["--token", "${TOKEN}", "--key-file=/run/key"]},
+        {"command": "p", "args": ["--token", "${TOKEN}", "--key-file=/run/key", "--key-file", "/run/keys/1"]},
     ],
 )
 def test_what_is_no_secret_in_clear_is_not_pointed_out(body: dict[str, Any]) -> None:
