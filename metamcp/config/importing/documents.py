@@ -67,6 +67,8 @@ def import_documents(sources: Iterable[Source]) -> Imported:
         elif kind is None or not ours:
             _take_client(source.document, whole, of_file)
         notes.add(source.file, of_file)
+    catalogs = [source.document for source, kind in zip(read, kinds, strict=True) if kind == "catalog"]
+    notes.left_out += toolkit.not_found(catalogs, configured)
     _take_namespaces(read, whole, notes)
     if not whole.document["mcpServers"]:
         raise ConfigInvalid([*notes.left_out, ("(document)", "holds no server that can be taken over")])
@@ -88,9 +90,11 @@ def _take_client(document: Any, whole: _Whole, notes: Notes) -> None:
         return
     for kind in _BY_NAME:
         body = document.get(kind)
-        for name, one in body.items() if isinstance(body, Mapping) else ():
-            whole.take_named(kind, name, one, notes)
-        if kind in document and not isinstance(body, (Mapping, list)):
+        if isinstance(body, Mapping):
+            whole.document.setdefault(kind, {})  # none at all is not the same as the usual one
+            for name, one in body.items():
+                whole.take_named(kind, name, one, notes)
+        elif kind in document and not isinstance(body, list):
             notes.left_out.append((kind, "is no object"))
     if "oauth" in document:
         if "oauth" in whole.document:
