@@ -302,9 +302,9 @@ def test_part_of_a_catalog_that_cannot_be_is_left_out_with_its_path(body: Any, p
 
 
 def test_more_servers_than_anybody_has_are_imported_in_seconds() -> None:
-    document = {"mcpServers": {f"s{at}": {"command": "p", "env": {"A": "b"}} for at in range(3000)}}
+    document = {"mcpServers": {f"s{at}": {"command": "p", "env": {"A": "b"}} for at in range(1000)}}
     began = time.monotonic()
-    assert len(imports(document).document["mcpServers"]) == 3000
+    assert len(imports(document).document["mcpServers"]) == 1000
     assert time.monotonic() - began < 30
 
 
