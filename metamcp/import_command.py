@@ -9,14 +9,14 @@ from typing import BinaryIO
 
 import click
 
-from metamcp.config import images
+from metamcp.config import images, loader
 from metamcp.config.allowlist_schema import parse_allowlist
 from metamcp.config.importing.documents import import_documents
 from metamcp.config.importing.outcome import Imported, Source
 from metamcp.config.importing.reading import MAX_FILE_BYTES, read
-from metamcp.config.loader import ALLOWLIST_FILE, SERVERS_FILE
 from metamcp.config.model import Allowlist, ServerSpec
 from metamcp.config.schema import servers_from
+from metamcp.config.secrets import needed
 from metamcp.config.settings import Settings
 from metamcp.display import printable
 from metamcp.errors import ConfigInvalid
@@ -28,13 +28,16 @@ MOST_SHOWN = 400
 
 def run(settings: Settings, files: Sequence[BinaryIO], force: bool) -> None:
     """Raises ConfigInvalid and ClickException; then nothing was written."""
-    target = settings.config_dir / SERVERS_FILE
+    target = settings.config_dir / loader.SERVERS_FILE
     if target.exists() and not force:
         raise click.ClickException(f"{target} is there already: --force replaces it, METAMCP_CONFIG_DIR names another")
     imported = _imported([_source(file, alone=len(files) == 1) for file in files])
     servers = list(servers_from(imported.document).servers.values())
+    text = json.dumps(imported.document, indent=2, ensure_ascii=False) + "\n"
+    if len(text.encode()) > loader.MAX_FILE_BYTES:
+        raise click.ClickException(f"{target} would be larger than {loader.MAX_FILE_BYTES // 1024**2} MiB")
     try:
-        replace_text(target, json.dumps(imported.document, indent=2, ensure_ascii=False) + "\n")
+        replace_text(target, text)
     except OSError as error:
         raise click.ClickException(f"{target} cannot be written: {error.strerror}") from error
     click.echo("\n".join(_report(imported, servers, _allowlist(settings.config_dir))))
@@ -62,6 +65,8 @@ def _report(imported: Imported, servers: Sequence[ServerSpec], allowlist: Allowl
     notes = imported.notes
     for kind, found in (("changed", notes.changed), ("left out", notes.left_out), ("secret", notes.secrets)):
         yield from (f"{kind}: {_shown(place)} {_shown(text)}" for place, text in found)
+    if variables := sorted({name for server in servers for name in needed(server)}):
+        yield f"variables that the gateway needs: {', '.join(variables)}"
     yield from _images(servers, allowlist)
     plain = [f"{server.name} ({server.command})" for server in servers if server.command and image_of(server) is None]
     if plain:
@@ -85,6 +90,6 @@ def _images(servers: Iterable[ServerSpec], allowlist: Allowlist) -> Iterator[str
 def _allowlist(folder: Path) -> Allowlist:
     """As far as it can be read: check-config tells its mistakes."""
     try:
-        return parse_allowlist((folder / ALLOWLIST_FILE).read_text("utf-8-sig"))
+        return parse_allowlist((folder / loader.ALLOWLIST_FILE).read_text("utf-8-sig"))
     except (OSError, ValueError, ConfigInvalid):
         return Allowlist()

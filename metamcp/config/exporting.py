@@ -16,11 +16,7 @@ from metamcp.config import secrets
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^}]*)\}", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ASSIGNED = re.compile(r"(?:-e|-H|--env=|--header=)?-{0,2}([A-Za-z_][\w-]*)(?:=|: ?)(.+)", re.DOTALL)
 _OPTION = re.compile(r"--?([A-Za-z][\w-]*)|(authorization|proxy-authorization|x-api-key|cookie)", re.IGNORECASE)
-_NO_SECRET = re.compile(r"(?:file|path|dir)$|^(?:no|disable|skip)[-_]", re.IGNORECASE)
-"""Where it is, or that there is none."""
-
 _QUERY = re.compile(r"[?&]([^=&#]*)=([^&#]+)")
 _HIDDEN = "\ue000"  # stands for a character of ${…} where a pattern must not see it
 
@@ -159,7 +155,7 @@ class _Server:
 
 
 def _of_value(key: str, called: str, text: str) -> list[Span]:
-    if _sounds(key):
+    if secrets.sounds_secret(key):
         return [(secrets.scheme_ends(text), len(text), called)]
     return list(_passwords(f"{called}_PASSWORD", text))
 
@@ -167,12 +163,12 @@ def _of_value(key: str, called: str, text: str) -> list[Span]:
 def _of_word(server: str, before: str, word: str) -> list[Span]:
     """``before`` is the word before it: an option, or the name of a header."""
     masked = _masked(word)
-    assigned, option = _ASSIGNED.fullmatch(masked), _OPTION.fullmatch(before)
-    if assigned and _sounds(assigned[1]):
+    assigned, option = secrets.ASSIGNED.fullmatch(masked), _OPTION.fullmatch(before)
+    if assigned and secrets.sounds_secret(assigned[1]):
         begin = assigned.start(2)
         return [(begin + secrets.scheme_ends(word[begin:]), len(word), assigned[1].upper())]
     called = (option[1] or option[2]) if option and not word.startswith("-") else ""
-    if called and _sounds(called):
+    if called and secrets.sounds_secret(called):
         return [(secrets.scheme_ends(word), len(word), called.upper())]
     return _of_url(server, word) if "://" in word else []
 
@@ -180,15 +176,13 @@ def _of_word(server: str, before: str, word: str) -> list[Span]:
 def _of_url(server: str, url: str) -> list[Span]:
     found = list(_passwords(f"{server}_PASSWORD".upper(), url))
     queries = _QUERY.finditer(_masked(url))
-    return found + [(*match.span(2), f"{server}_{match[1]}".upper()) for match in queries if _sounds(match[1])]
+    return found + [
+        (*match.span(2), f"{server}_{match[1]}".upper()) for match in queries if secrets.sounds_secret(match[1])
+    ]
 
 
 def _passwords(called: str, text: str) -> Iterator[Span]:
     yield from ((*found.span(1), called) for found in secrets.PASSWORD.finditer(_masked(text)))
-
-
-def _sounds(name: str) -> bool:
-    return secrets.sounds_secret(name) and not _NO_SECRET.search(name)
 
 
 def _masked(text: str) -> str:

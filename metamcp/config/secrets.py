@@ -13,6 +13,9 @@ from pathlib import Path
 from metamcp.config.model import ServerSpec
 from metamcp.errors import SecretMissing
 
+ASSIGNED = re.compile(r"(?:-e|-H|--env=|--header=)?-{0,2}([A-Za-z_][\w-]*)(?:=|: ?)(.+)", re.DOTALL)
+"""In one word of a command: a variable, an option, a header, and its value."""
+
 MAX_SECRET_BYTES = 64 * 1024
 
 ReadFile = Callable[[str], str]
@@ -20,6 +23,7 @@ ReadFile = Callable[[str], str]
 _TOKEN = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)", re.DOTALL)
 _INNER = re.compile(r"file:(?P<file>/[^\0]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
 _SECRET_NAME = re.compile(r"auth|cookie|credential|key|pass|pwd|secret|token", re.IGNORECASE)
+_NO_SECRET = re.compile(r"(?:file|path|dir)$|^(?:no|disable|skip)[-_]", re.IGNORECASE)  # its place; that there is none
 _SHORTEST_CALLED = 8  # "none", "true", "basic": a name that sounds so may hold what no log could do without
 PASSWORD = re.compile(r"://[^/@\s]*?:([^/@\s]+)@")
 _SCHEME = re.compile(r"^(?:bearer|basic|token) ?", re.IGNORECASE)
@@ -65,7 +69,7 @@ def resolve_server(spec: ServerSpec, environ: Mapping[str, str], read_file: Read
 
 def _called_secret(values: Mapping[str, str]) -> list[str]:
     """Many a configuration holds its key in clear; of "Bearer x" it is x that must not be shown."""
-    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and sounds_secret(name)]
+    called = [value for name, value in values.items() if len(value) >= _SHORTEST_CALLED and _SECRET_NAME.search(name)]
     return called + [last for value in called if len(last := value.rpartition(" ")[2]) >= _SHORTEST_CALLED]
 
 
@@ -74,20 +78,28 @@ def _passwords(texts: Iterable[str]) -> list[str]:
     return [password for text in texts for password in PASSWORD.findall(text)]
 
 
+def sounds_secret(name: str) -> bool:
+    """Of a variable, a header, an option, a parameter of a query."""
+    return bool(_SECRET_NAME.search(name)) and not _NO_SECRET.search(name)
+
+
 def in_clear(name: str, text: str) -> bool:
     """Whether what ``name`` calls a secret stands in ``text`` itself, or a URL in it has its password there."""
     literal = _SCHEME.sub("", _TOKEN.sub("", text)).strip()
     return bool(_called_secret({name: literal}) or _passwords([_TOKEN.sub("", text)]))
 
 
+def needed(spec: ServerSpec) -> list[str]:
+    """Names of the variables without which the server cannot be used."""
+    texts = (*spec.args, *spec.env.values(), spec.url, *spec.headers.values())
+    inner = [_INNER.fullmatch(found[1]) for text in texts for found in _TOKEN.finditer(text) if found[1]]
+    return list(dict.fromkeys(found["name"] for found in inner if found and found["name"] and found["default"] is None))
+
+
 def scheme_ends(text: str) -> int:
     """Where the secret of ``Bearer x`` begins; 0 where there is no scheme."""
     found = _SCHEME.match(text)
     return found.end() if found else 0
-
-
-def sounds_secret(name: str) -> bool:
-    return _SECRET_NAME.search(name) is not None
 
 
 def only_references(text: str) -> bool:

@@ -130,3 +130,16 @@ def test_names_give_a_terminal_no_orders(folder: Path) -> None:
 def test_key_that_is_written_twice_is_told(folder: Path) -> None:
     result = run(folder, document='{"mcpServers": {"a": {"command": "p"}, "a": {"command": "q"}}}')
     assert "left out: mcpServers.a is written more than once: the last one counts" in result.output
+
+
+def test_variables_that_have_to_be_set_are_named(folder: Path) -> None:
+    env = {"A": "${input:token}", "B": "${C:-usual}", "D": "$${E}", "F": "${file:/run/f}", "G": "${H}"}
+    result = run(folder, document={"mcpServers": {"a": {"command": "p", "env": env}}})
+    assert "variables that the gateway needs: H, token" in result.output
+
+
+def test_what_the_gateway_would_not_read_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metamcp.config.loader.MAX_FILE_BYTES", 100)
+    result = run(folder)
+    assert result.exit_code == 1 and "would be larger than" in result.output
+    assert not (folder / "config").exists()

@@ -62,14 +62,19 @@ def import_documents(sources: Iterable[Source]) -> Imported:
         of_file.left_out += [(show_path(path), _TWICE) for path, _ in source.twice]
         if kind in ours:
             _take_toolkit(source.document, kind, configured, whole, of_file)
+        elif kind == "settings" and not ours and "registry" in source.document:
+            of_file.left_out.append(("registry", "only says which servers are enabled: give the catalog, too"))
         elif kind is None or not ours:
             _take_client(source.document, whole, of_file)
         notes.add(source.file, of_file)
+    catalogs = [source.document for source, kind in zip(read, kinds, strict=True) if kind == "catalog"]
+    notes.left_out += toolkit.not_found(catalogs, configured)
     _take_namespaces(read, whole, notes)
     if not whole.document["mcpServers"]:
         raise ConfigInvalid([*notes.left_out, ("(document)", "holds no server that can be taken over")])
     servers_from(whole.document)
     _hide(whole.document, notes)
+    notes.left_out += _nowhere(whole.document)
     servers_from(whole.document)
     return Imported(whole.document, notes)
 
@@ -85,9 +90,11 @@ def _take_client(document: Any, whole: _Whole, notes: Notes) -> None:
         return
     for kind in _BY_NAME:
         body = document.get(kind)
-        for name, one in body.items() if isinstance(body, Mapping) else ():
-            whole.take_named(kind, name, one, notes)
-        if kind in document and not isinstance(body, (Mapping, list)):
+        if isinstance(body, Mapping):
+            whole.document.setdefault(kind, {})  # none at all is not the same as the usual one
+            for name, one in body.items():
+                whole.take_named(kind, name, one, notes)
+        elif kind in document and not isinstance(body, list):
             notes.left_out.append((kind, "is no object"))
     if "oauth" in document:
         if "oauth" in whole.document:
@@ -145,8 +152,22 @@ def _hide(document: dict[str, Any], notes: Notes) -> None:
         document.setdefault("endpoints", {"default": {"namespace": "default"}})
     for name, namespace in document["namespaces"].items():
         for server, seen, tool in _seen(namespace, notes.hidden):
-            namespace.setdefault("tools", {}).setdefault(seen, {}).setdefault("enabled", False)
-            notes.changed.append((f"namespaces.{name}.tools.{seen}", f"is off, as {tool!r} of {server!r} was"))
+            override = namespace.setdefault("tools", {}).setdefault(seen, {})
+            if "enabled" not in override:
+                override["enabled"] = False
+                notes.changed.append((f"namespaces.{name}.tools.{seen}", f"is off, as {tool!r} of {server!r} was"))
+
+
+def _nowhere(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """With namespaces of its own a configuration serves what is in them."""
+    groups = document.get("namespaces")
+    if groups is not None:
+        members = {server for namespace in groups.values() for server in namespace["servers"]}
+        yield from (
+            (f"mcpServers.{server}", "is in no namespace, so nobody sees it: add it to one")
+            for server in document["mcpServers"]
+            if server not in members
+        )
 
 
 def _seen(namespace: Mapping[str, Any], hidden: Mapping[str, list[str]]) -> Iterator[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from metamcp.config.document import DOCUMENT, Problem, read_json
 from metamcp.errors import ConfigInvalid
 
-MAX_FILE_BYTES = 4 * 1024 * 1024
+MAX_FILE_BYTES = 16 * 1024 * 1024  # a client may keep much else beside its servers
 MAX_DEPTH = 64
+_HALF = re.compile(r"\\[uU][dD0]")
 _AS_JSON = ("{", "[", '"', "/")
 _STRING = r'("(?:\\.|[^"\\])*(?:"|\\?\Z))'  # or what is left without an end, so that nobody looks for it again
 _LEFT_OUT = re.compile(_STRING + r"|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
@@ -25,10 +27,13 @@ def read(content: bytes) -> tuple[Any, list[Problem]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _invalid("not UTF-8") from None
-    if not text.lstrip().startswith(_AS_JSON):
-        from metamcp.config.importing.yaml_text import read_yaml  # noqa: PLC0415  no other command needs the parser
+    found = _json(text) if text.lstrip().startswith(_AS_JSON) else _yaml(text)
+    if _HALF.search(text) and not _can_be_written(found[0]):
+        raise _invalid("not UTF-8: half of a surrogate pair")
+    return found
 
-        return read_yaml(text, MAX_DEPTH)
+
+def _json(text: str) -> tuple[Any, list[Problem]]:
     try:
         found = read_json(text)
     except ConfigInvalid:
@@ -36,6 +41,20 @@ def read(content: bytes) -> tuple[Any, list[Problem]]:
     if _too_deep(found[0]):
         raise _invalid(f"nested more than {MAX_DEPTH} deep")
     return found
+
+
+def _yaml(text: str) -> tuple[Any, list[Problem]]:
+    from metamcp.config.importing.yaml_text import read_yaml  # noqa: PLC0415  no other command needs the parser
+
+    return read_yaml(text, MAX_DEPTH)
+
+
+def _can_be_written(document: Any) -> bool:
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _too_deep(document: Any) -> bool:

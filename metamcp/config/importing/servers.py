@@ -19,7 +19,6 @@ from metamcp.errors import ConfigInvalid
 
 LONGEST_NAME = 32
 _UNUSABLE = re.compile(r"[^A-Za-z0-9_-]")
-_ASSIGNMENT = re.compile(r"(?:-e|--env=)?([A-Za-z_][A-Za-z0-9_]*)=(.+)", re.DOTALL)
 _TYPES = TRANSPORT_ALIASES | {"std": "stdio", "local": "stdio", "streamablehttp": "streamable-http"}
 _ADDRESSES = {"url": "", "serverUrl": "", "httpUrl": "streamable-http"}
 _HIDDEN = ("excludeTools", "disabledTools", "disabled_tools")
@@ -148,9 +147,10 @@ def _in_clear(place: str, name: str, made: Mapping[str, Any]) -> Iterator[tuple[
                 variable = key if kind == "env" else f"{name}_{key}"
                 yield f"{place}.{kind}.{key}", _hint(variable, value)
     for at, (before, word) in enumerate(pairwise(("", *made.get("args", ())))):
-        found = _ASSIGNMENT.fullmatch(word)
-        option = before if before.startswith("--") and not word.startswith("-") else ""
-        if secrets.in_clear(found[1], found[2]) if found else secrets.in_clear(option, word):
+        found = secrets.ASSIGNED.fullmatch(word)
+        option = before.lstrip("-") if before.startswith("-") and not word.startswith("-") else ""
+        called, value = (found[1], found[2]) if found and secrets.sounds_secret(found[1]) else (option, word)
+        if secrets.in_clear(called if secrets.sounds_secret(called) else "", value):
             yield f"{place}.args[{at}]", "holds a secret in clear, which process lists show: move it to env, as ${NAME}"
     if secrets.in_clear("", made.get("url", "")):
         yield f"{place}.url", _hint(f"{name}_PASSWORD", "")

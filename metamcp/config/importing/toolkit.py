@@ -81,6 +81,13 @@ def entries_in(document: Mapping[str, Any], kind: Kind, settings: Settings, note
         yield Entry(name, name, document, settings.config, settings.tools.get(name))
 
 
+def not_found(documents: Iterable[Mapping[str, Any]], settings: Settings) -> Iterator[tuple[str, str]]:
+    """Notes about servers that are enabled and in none of the catalogs."""
+    known = {name for document in documents for name in document["registry"]}
+    for name in sorted((settings.enabled or set()) - known):
+        yield f"registry.{name}", "is enabled, and in no catalog"
+
+
 def profile_name(document: Mapping[str, Any]) -> str:
     """A catalog that is written like a profile has none: ``""``."""
     return str(document.get("id", ""))
@@ -98,8 +105,6 @@ def _of_catalog(registry: Mapping[str, Any], settings: Settings, notes: Notes) -
             notes.left_out.append((place, "does not say how the server runs"))
     if left:
         notes.left_out.append(("registry", f"has {left} servers that registry.yaml does not enable"))
-    for name in sorted((settings.enabled or set()) - set(registry)):
-        notes.left_out.append((f"registry.{name}", "is enabled, and not in this catalog"))
 
 
 def _of_profile(place: str, item: Any, notes: Notes) -> Iterator[Entry]:

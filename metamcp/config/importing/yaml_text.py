@@ -16,7 +16,7 @@ import yaml
 from metamcp.config.document import DOCUMENT, TWICE, Part, Problem
 from metamcp.errors import ConfigInvalid
 
-MAX_ITEMS = 200_000
+MAX_ITEMS = 500_000
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first one is there where libyaml is
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")

@@ -138,6 +138,8 @@ def configurations(draw: st.DrawFn) -> Any:
         document["namespaces"] = {"n": {"servers": list(servers), "tools": tools}}
         document["endpoints"] = {"e": {"namespace": "n", "auth": draw(st.sampled_from(["none", "api-key", "oauth"]))}}
         document["oauth"] = {"issuer": "https://login.example.com"}
+    elif draw(st.booleans()):
+        document |= {"namespaces": {}, "endpoints": {}}
     return document
 
 
@@ -156,7 +158,8 @@ def test_import_of_an_export_is_the_same_configuration(document: Any) -> None:
     exported = without_secrets(document)
     imported = import_documents([Source(json.loads(json.dumps(exported.document)))])
     after = servers_from(imported.document)
-    assert imported.notes.left_out == [] and imported.notes.changed == []
+    assert [text for _, text in imported.notes.left_out if "is in no namespace" not in text] == []
+    assert imported.notes.changed == []
     assert (after.namespaces, after.endpoints) == (before.namespaces, before.endpoints)
     environ = {"BASE": "https://b.example", "OTHER": "another"}
     asked = {variable.name: variable.value for variable in exported.variables}

@@ -42,6 +42,10 @@ def test_each_form_is_read(text: str) -> None:
     assert of(text) == {"a": ["x"]}
 
 
+def test_surrogate_pair_is_one_character() -> None:
+    assert of('{"a": "\\ud83d\\udd27"}') == {"a": "🔧"}
+
+
 @pytest.mark.parametrize("text", ['{"a": "http://x//y", "b": "/* z */"}', '{"a": ",]", "b": "\\",}"}'])
 def test_what_stands_in_quotes_is_no_comment(text: str) -> None:
     assert of(text) == json.loads(text)
@@ -88,6 +92,9 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]\n" for 
     [
         (b"a: \xff", "not UTF-8"),
         (b"\x00", "not YAML"),
+        (b'{"a": "\\ud800"}', "half of a surrogate pair"),
+        (b'{"\\uDFFF": 1}', "half of a surrogate pair"),
+        (b'a: "\\ud800"', "not"),
         (b"a: !!python/object/apply:os.system [canary]", "tags (!…) are not read"),
         (b"!<tag:yaml.org,2002:python/name:os.system> canary", "tags (!…) are not read"),
         (b"a: !!binary canary", "tags (!…) are not read"),
@@ -139,7 +146,7 @@ def test_comment_or_string_without_an_end_takes_no_longer_than_one_with(begin: s
 
 
 def test_size_is_bounded() -> None:
-    assert "larger than 4 MiB" in refusal(b"a" * (MAX_FILE_BYTES + 1))
+    assert "larger than 16 MiB" in refusal(b"a" * (MAX_FILE_BYTES + 1))
     assert "more than" in refusal(b"a: [" + b"1," * (MAX_ITEMS + 1) + b"]")
 
 
