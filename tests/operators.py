@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -62,6 +63,40 @@ class Operator:
         """What operators have ordered, as the audit log has it so far."""
         lines = (self.gateway.folder / "var" / "audit.jsonl").read_text().splitlines()
         return [line for line in map(json.loads, lines) if line["event"] == "operator"]
+
+
+class Administrator(Operator):
+    """One who changes the configuration. ``folder``: where that is."""
+
+    @property
+    def folder(self) -> Path:
+        return self.gateway.folder / "config"
+
+    def send(self, method: str, path: str, body: Any = None, query: str = "", **headers: str) -> requests.Response:
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        url = f"{self.gateway.url}/api/{path}{query}"
+        return requests.request(method, url, data=data, headers=self.headers | headers, timeout=SECONDS)
+
+    def read(self, path: str) -> Any:
+        answer = self.send("GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def does(self, method: str, path: str, body: Any = None, status: int = 200, **more: str) -> dict[str, Any]:
+        answer = self.send(method, path, body, **more)
+        assert answer.status_code == status, answer.text
+        return dict(answer.json())
+
+    def tag(self, path: str) -> str:
+        return self.send("GET", path).headers["ETag"]
+
+    def changes(self) -> list[tuple[str, str]]:
+        """What is audited of them, in order."""
+        own = [line for line in self.audited() if line.get("principal") == "chief" and line["action"] != "reload"]
+        return [(line["action"], line["about"]) for line in own]
+
+    def document(self, file: str = "servers.json") -> Any:
+        return json.loads((self.folder / file).read_text())
 
 
 def _events(response: requests.Response) -> Iterator[ServerEvent]:

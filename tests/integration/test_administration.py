@@ -16,51 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from gateway_process import MISBEHAVING, GatewayProcess, eventually, process_server, running_gateway
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
-from operators import SECONDS, Operator
+from operators import SECONDS, Administrator
 
 CANARY = f"canary-{secrets.token_hex(8)}"
 TOOL_ENV = {"GITHUB_TOKEN": CANARY, "HOST": "example.com", "OTHER_TOKEN": "${SOME_TOKEN:-}"}
 ENDPOINTS = {"default": {"namespace": "default"}}
 NAMESPACES = {"default": {"servers": ["good"]}}
 SERVER = {"command": sys.executable, "args": ["-I", "-S", MISBEHAVING, "good"]}
-
-
-class Administrator(Operator):
-    """``folder``: of the configuration."""
-
-    @property
-    def folder(self) -> Path:
-        return self.gateway.folder / "config"
-
-    def send(self, method: str, path: str, body: Any = None, query: str = "", **headers: str) -> requests.Response:
-        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        url = f"{self.gateway.url}/api/{path}{query}"
-        return requests.request(method, url, data=data, headers=self.headers | headers, timeout=SECONDS)
-
-    def read(self, path: str) -> Any:
-        answer = self.send("GET", path)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def does(self, method: str, path: str, body: Any = None, status: int = 200, **more: str) -> dict[str, Any]:
-        answer = self.send(method, path, body, **more)
-        assert answer.status_code == status, answer.text
-        return dict(answer.json())
-
-    def tag(self, path: str) -> str:
-        return self.send("GET", path).headers["ETag"]
-
-    def changes(self) -> list[tuple[str, str]]:
-        """What is audited of them, in order."""
-        own = [line for line in self.audited() if line.get("principal") == "chief" and line["action"] != "reload"]
-        return [(line["action"], line["about"]) for line in own]
-
-    def document(self, file: str = "servers.json") -> Any:
-        return json.loads((self.folder / file).read_text())
 
 
 @pytest.fixture(scope="module")
@@ -175,17 +140,17 @@ def test_a_call_in_flight_ends_as_it_would_with_a_reload(gateway: GatewayProcess
     caller = threading.Thread(target=lambda: answers.append(gateway.text(session, "good__sleep", {"ms": 1500})))
     caller.start()
     eventually(lambda: admin.server("good")["state"] == "BUSY", "it works")
-    before = gateway_pids(admin)
+    before = pids_of_good(admin)
     admin.does("PATCH", "servers/good", {"idleSeconds": 33})
     assert not answers, "the change does not wait for it"
     caller.join(SECONDS)
     assert len(answers) == 1
     assert gateway.text(session, "good__echo", {"text": "next"}) == "next"
-    assert gateway_pids(admin).isdisjoint(before), "by another instance"
+    eventually(lambda: pids_of_good(admin).isdisjoint(before), "the former instance is gone")
     gateway.end_session(session)
 
 
-def gateway_pids(admin: Administrator) -> set[int]:
+def pids_of_good(admin: Administrator) -> set[int]:
     return {child["pid"] for child in admin.get("/api/status")["children"] if child["server"] == "good"}
 
 
