@@ -19,6 +19,7 @@ from metamcp.web import (
     present,
     probe,
     rates,
+    rest,
     sse,
     standing,
     streamable,
@@ -47,7 +48,7 @@ def create_app(state: WebState) -> Flask:
     auth.register(app)
     forms.register(app)
     rates.register(app)  # who is limited is known by now
-    for room in (streamable, sse, probe, docker_test, ops, orders, standing, well_known, console):
+    for room in (streamable, sse, rest, probe, docker_test, ops, orders, standing, well_known, console):
         app.register_blueprint(room.blueprint)
     app.after_request(_count)
     return app
