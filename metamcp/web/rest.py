@@ -16,7 +16,7 @@ from flask import Blueprint, Response
 
 from metamcp import __version__
 from metamcp.access.policy import Door
-from metamcp.errors import InvalidParams, InvalidRequest, SupervisorAway
+from metamcp.errors import InvalidParams, InvalidRequest, MethodNotFound, SupervisorAway
 from metamcp.gateway.interface import Is, Outbound, Stateless
 from metamcp.protocol import envelope, http_rules, jsonrpc, openapi, tool_result
 from metamcp.protocol.jsonrpc import JsonObject, Raw
@@ -33,7 +33,6 @@ blueprint = Blueprint("rest", __name__)
 
 _CLIENT = jsonrpc.encode({"name": "metamcp-rest", "version": __version__})
 _ID = b'"rest"'
-_UNKNOWN = InvalidParams.code
 _DOCUMENTS = 8
 """That a worker keeps; they are made of lists, which seldom change."""
 
@@ -107,16 +106,20 @@ def _asked(incoming: Incoming, endpoint: str, method: str, params: JsonObject) -
             final = watched.next(incoming.state.heartbeat)
     finally:
         watched.close()
-    return _result(final)
+    return _result(final, method)
 
 
-def _result(final: Outbound) -> bytes | Outgoing:
+def _result(final: Outbound, method: str) -> bytes | Outgoing:
     if final.kind == Is.ENDED:
         raise SupervisorAway("the request was given up; try again", retryAfterMs=1000)
     if final.kind == Is.FAILED:
         return problems.of_response(final.data, final.status)
     response = _final.decode(final.data)
-    return problems.of_response(final.data) if bytes(response.error) else bytes(response.result)
+    if not bytes(response.error):
+        return bytes(response.result)
+    if method == "tools/list" and jsonrpc.error_code(bytes(response.error)) == MethodNotFound.code:
+        return b"{}"  # no server of the endpoint has tools
+    return problems.of_response(final.data)
 
 
 def _arguments(incoming: Incoming) -> bytes:

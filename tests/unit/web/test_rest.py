@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_gateway import AWAY, SILENCE, FakeGateway, ScriptedExchange, answer, application, event
+from fake_gateway import AWAY, SILENCE, FakeGateway, Open, ScriptedExchange, answer, application, event
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from watched_connection import WatchedConnection
@@ -20,7 +20,7 @@ from metamcp.access.policy import Door, Policy, Trust
 from metamcp.gateway.interface import Is, Outbound, Stateless
 from metamcp.gateway.local import QueuedExchange
 from metamcp.protocol import jsonrpc
-from metamcp.web import rest
+from metamcp.web import counters, rest
 from metamcp.web.application import create_app
 from metamcp.web.environ import CONNECTION
 from metamcp.web.state import WebState, web_state
@@ -213,6 +213,13 @@ def test_index_says_what_there_is(site: Site) -> None:
     }  # fmt: skip
 
 
+def test_endpoint_without_tools_has_an_empty_document(site: Site) -> None:
+    site.says(error(-32601))
+    made = site.get().json
+    OpenAPIV31SpecValidator(made).validate()
+    assert made["paths"] == {} and site.get("").json["tools"] == []
+
+
 class Doors:
     def __init__(self, door: Door) -> None:
         self._policy = Policy({"dev": door})
@@ -252,6 +259,36 @@ def test_errors_before_the_view_are_problems_too(site: Site) -> None:
     assert problem(site.http.post("/metamcp/other/api/greet"))["status"] == 404
     assert problem(site.call(Host="evil.example.com"))["status"] == 421
     assert [refusal.rule for refusal in site.gateway.refusals] == ["unauthorized", "misdirected-request"]
+
+
+def test_token_is_asked_for_as_at_the_routes_of_mcp(site: Site) -> None:
+    state = web_state(site.app)
+    trust = Trust("https://issuer.example.com", "https://issuer.example.com")
+    doors = Doors(Door("oauth", trust))
+    site.http = create_app(
+        WebState(site.gateway, state.allowed_hosts, state.allowed_origins, state.keys, doors)
+    ).test_client()
+    response = site.call()
+    assert problem(response)["status"] == 401
+    where = "http://localhost/.well-known/oauth-protected-resource/metamcp/dev/mcp"
+    assert f'resource_metadata="{where}"' in response.headers["WWW-Authenticate"]
+
+
+def test_body_that_is_too_large_is_refused_before_it_is_read(site: Site) -> None:
+    announced = {"CONTENT_LENGTH": str(1 << 40)}
+    assert problem(site.http.post(f"{BASE}/greet", data=b"{}", environ_overrides=announced))["status"] == 413
+
+
+def test_rates_of_the_endpoint_hold(site: Site) -> None:
+    counters.SHARED.reset()
+    state = web_state(site.app)
+    site.http = create_app(
+        WebState(site.gateway, state.allowed_hosts, state.allowed_origins, state.keys, Open(dev="1/minute"))
+    ).test_client()
+    assert site.call().status_code == 200
+    response = site.call()
+    assert problem(response)["status"] == 503 and int(response.headers["Retry-After"]) >= 1
+    counters.SHARED.reset()
 
 
 def test_wrong_method_is_a_problem_that_names_the_right_one(site: Site) -> None:
