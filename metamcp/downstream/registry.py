@@ -63,7 +63,7 @@ class SessionRegistry:
         )
         return session
 
-    def find(self, identifier: str, endpoint: str, principal: str, transport: Transport) -> ClientSession:
+    def find(self, identifier: str, endpoint: str, principal: str, transport: str) -> ClientSession:
         """The caller's own session. Raises SessionUnknown, the same for a foreign one as for none."""
         session = self._sessions.get(identifier)
         if session is None or (session.endpoint, session.principal, session.transport) != (

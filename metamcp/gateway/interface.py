@@ -21,6 +21,9 @@ from metamcp.protocol.headers import Params
 from metamcp.protocol.jsonrpc import Kind
 from metamcp.protocol.trace_context import TraceContext
 
+Transport = Literal["http", "sse", "rest"]
+"""``rest``: tools alone, for who does not speak MCP."""
+
 
 class Client(msgspec.Struct, frozen=True, array_like=True):
     """Who asks, through which door. ``session`` is empty before ``initialize``. ``request``: what this request of HTTP
@@ -28,7 +31,7 @@ class Client(msgspec.Struct, frozen=True, array_like=True):
 
     endpoint: str
     principal: str
-    transport: Literal["http", "sse"]
+    transport: Transport
     session: str = ""
     revision: str = ""  # the MCP-Protocol-Version header
     address: str = ""  # of the network; one of IPv6 stands for its /64

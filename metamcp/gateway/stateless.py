@@ -88,7 +88,7 @@ class StatelessMethods:
         if self.held.resume(turn, request.method, params):
             return
         mirrored = turn.namespace.view.mirrored
-        if request.method == "tools/call" and mirrored:
+        if request.method == "tools/call" and mirrored and request.client.transport != "rest":
             annotations = mirrored.get(jsonrpc.decode_string(params.get("name"), "name"), {})
             headers.check_params(annotations, bytes(params.get("arguments", Raw(b"{}"))), request.headers)
         addressed = address(turn.namespace, request.method, request.payload, params)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from metamcp.errors import HeaderMismatch, ServerMisbehaved
-from metamcp.protocol import jsonrpc
+from metamcp.protocol import json_schema, jsonrpc
 from metamcp.protocol.jsonrpc import Raw
 
 Path = tuple[str, ...]
@@ -32,14 +32,6 @@ _CODED = re.compile(r"=\?base64\?(.*)\?=")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _INTEGRAL = re.compile(r"(-?)([0-9]+)(?:\.0+)?")
 _SAFE_INTEGERS = 2**53  # those of JavaScript are below (Schema Extension)
-
-# Where JSON Schema 2020-12 has schemas besides ``properties``. ``default``, ``const``, ``enum`` and ``examples`` hold
-# data, in which the annotation's name means nothing.
-_ONE = frozenset(
-    {"items", "contains", "unevaluatedItems", "additionalProperties", "propertyNames", "unevaluatedProperties"}
-) | {"not", "if", "then", "else", "contentSchema"}
-_LIST = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
-_MAP = frozenset({"patternProperties", "dependentSchemas", "$defs", "definitions"})
 
 
 # --- coding of values (Value Encoding) ---------------------------------------------------------------------
@@ -156,11 +148,11 @@ def _below(path: Path | None, schema: Mapping[str, Any]) -> Iterator[tuple[Path 
         if keyword == "properties" and isinstance(value, dict):
             for name, part in value.items():
                 yield (None if path is None else (*path, name)), part
-        elif keyword in _ONE:
+        elif keyword in json_schema.ONE:
             yield None, value
-        elif keyword in _LIST and isinstance(value, list):
+        elif keyword in json_schema.LIST and isinstance(value, list):
             yield from ((None, part) for part in value)
-        elif keyword in _MAP and isinstance(value, dict):
+        elif keyword in json_schema.MAP and isinstance(value, dict):
             yield from ((None, part) for part in value.values())
 
 

@@ -20,6 +20,7 @@ from metamcp.web import (
     present,
     probe,
     rates,
+    rest,
     sse,
     standing,
     streamable,
@@ -48,7 +49,8 @@ def create_app(state: WebState) -> Flask:
     auth.register(app)
     forms.register(app)
     rates.register(app)  # who is limited is known by now
-    for room in (streamable, sse, probe, docker_test, ops, orders, administration, standing, well_known, console):
+    rooms = (streamable, sse, rest, probe, docker_test, ops, orders, administration, standing, well_known, console)
+    for room in rooms:
         app.register_blueprint(room.blueprint)
     app.after_request(_count)
     return app

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from typing import Literal
 
-from metamcp.gateway.interface import Client
+from metamcp.gateway.interface import Client, Transport
 from metamcp.web.incoming import Incoming
 
 _UNKNOWN = "unknown"
 
 
 def client(
-    incoming: Incoming, endpoint: str, transport: Literal["http", "sse"], session: str = "", revision: str = ""
+    incoming: Incoming, endpoint: str, transport: Transport, session: str = "", revision: str = ""
 ) -> Client:
     """Its address is, behind the trusted proxies (``METAMCP_TRUSTED_PROXIES``), what the last of them has seen."""
     return Client(

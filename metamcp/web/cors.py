@@ -17,6 +17,7 @@ from metamcp.web.present import incoming
 
 _ROUTES = re.compile(
     r"(?:/metamcp/[^/]+)?/(?:mcp|sse|message)/?"
+    r"|/metamcp/[^/]+/api(?:/.*)?"
     r"|(?:/.*)?/\.well-known/oauth-protected-resource(?:/.*)?"
 )  # fmt: skip
 _METHODS = "GET, POST, DELETE, OPTIONS"

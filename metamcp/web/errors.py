@@ -12,7 +12,7 @@ from metamcp.protocol import jsonrpc
 from metamcp.protocol.http_rules import JSON
 from metamcp.telemetry import logs
 from metamcp.telemetry.edge import EDGE, UNREAD
-from metamcp.web import caller, spans
+from metamcp.web import caller, problems, spans
 from metamcp.web.incoming import Incoming
 from metamcp.web.outgoing import Outgoing
 from metamcp.web.present import incoming as present
@@ -35,7 +35,11 @@ def register(app: Flask) -> None:
 
 
 def answer(incoming: Incoming, error: Exception) -> Outgoing:
-    """What the client is told, and, of a refusal, the metrics and the audit log."""
+    """What the client is told, in the form that it reads, and, of a refusal, the metrics and the audit log."""
+    return problems.answered(incoming, _as_jsonrpc(incoming, error))
+
+
+def _as_jsonrpc(incoming: Incoming, error: Exception) -> Outgoing:
     if isinstance(error, MetaMCPError):
         audit(incoming, error.http_status, error.rule)
         return json_answer(failure(error))

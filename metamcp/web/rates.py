@@ -14,7 +14,7 @@ from metamcp.web import caller, counters
 from metamcp.web.incoming import Incoming
 from metamcp.web.present import incoming as present
 
-_LIMITED = ("streamable.", "sse.", "probe.")  # what watches the gateway must not be refused
+_LIMITED = ("streamable.", "sse.", "probe.", "rest.")  # what watches the gateway must not be refused
 
 
 def register(app: Flask) -> None:

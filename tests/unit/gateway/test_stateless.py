@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from fake_upstream import FakeChild, Json, ModernServer, ScriptedServer, tool
 from stateless_client import META, StatelessClient, in_flight
@@ -150,6 +151,8 @@ def test_headers_that_repeat_arguments_are_checked_against_the_tools_schema() ->
     assert client.call(arguments={"region": "eu"}).error["code"] == -32020
     assert client.call(arguments={"region": "eu"}, headers={"region": "eu"}).items == []
     assert client.call(arguments={}).items == []
+    client.client = msgspec.structs.replace(client.client, transport="rest")  # has no headers for that
+    assert client.call(arguments={"region": "eu"}).items == []
 
 
 # --- subscriptions -----------------------------------------------------------------------------------------

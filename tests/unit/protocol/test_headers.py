@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metamcp.errors import HeaderMismatch, ServerMisbehaved
-from metamcp.protocol import headers
+from metamcp.protocol import headers, json_schema
 from metamcp.protocol.headers import Headers
 
 texts = st.text() | st.text(max_size=4).map("=?base64?{}?=".format)
@@ -143,19 +143,19 @@ def test_a_token_that_differs_only_in_case_is_refused() -> None:
         headers.mirrored(schema({"a": annotated("Region"), "b": annotated("REGION")}))
 
 
-@pytest.mark.parametrize("keyword", sorted(headers._ONE))
+@pytest.mark.parametrize("keyword", sorted(json_schema.ONE))
 def test_an_annotation_behind_another_keyword_is_refused(keyword: str) -> None:
     with pytest.raises(ServerMisbehaved, match="no chain of `properties`"):
         headers.mirrored(schema({"p": {keyword: {"properties": {"q": annotated("Q")}}}}))
 
 
-@pytest.mark.parametrize("keyword", sorted(headers._LIST))
+@pytest.mark.parametrize("keyword", sorted(json_schema.LIST))
 def test_an_annotation_in_a_list_of_schemas_is_refused(keyword: str) -> None:
     with pytest.raises(ServerMisbehaved, match="no chain of `properties`"):
         headers.mirrored(schema({}, **{keyword: [{}, {"properties": {"q": annotated("Q")}}]}))
 
 
-@pytest.mark.parametrize("keyword", sorted(headers._MAP))
+@pytest.mark.parametrize("keyword", sorted(json_schema.MAP))
 def test_an_annotation_in_a_map_of_schemas_is_refused(keyword: str) -> None:
     with pytest.raises(ServerMisbehaved, match="no chain of `properties`"):
         headers.mirrored(schema({}, **{keyword: {"one": annotated("Q")}}))

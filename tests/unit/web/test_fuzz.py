@@ -29,7 +29,7 @@ HEARTBEAT, MOST_WAITS = 15.0, 100
 """The longest deadline of a call, 600 s, is well within so many waits; a request that waits longer hangs."""
 
 META = "io.modelcontextprotocol/"
-EVENTS, JSON = "text/event-stream", "application/json"
+EVENTS, JSON, PROBLEM = "text/event-stream", "application/json", "application/problem+json"
 
 
 class Server(ScriptedServer):
@@ -109,7 +109,8 @@ class Site:
         assert not self.core.registry.sessions
 
 
-def well_formed(response: TestResponse, body: bytes) -> None:
+def well_formed(response: TestResponse, body: bytes, rest: bool = False) -> None:
+    """``rest``: of a route whose clients do not speak JSON-RPC."""
     assert response.status_code != 500 and response.status_code < 600, body
     if response.status_code in (202, 204) or not body:
         assert body in (b"", b"Accepted")
@@ -118,9 +119,14 @@ def well_formed(response: TestResponse, body: bytes) -> None:
         for event in EventReader(1 << 20).feed(body):
             if event.name == "message" and event.data:
                 messages(json.loads(event.data))
+    elif response.mimetype == PROBLEM:
+        found = json.loads(body)
+        assert rest and found["status"] == response.status_code >= 400 and found["detail"]
     else:
         assert response.mimetype == JSON
-        messages(json.loads(body))
+        read = json.loads(body)
+        if not rest:
+            messages(read)
 
 
 def messages(found: Any) -> None:
@@ -214,7 +220,8 @@ headers = st.one_of(
 paths = st.sampled_from(
     ["/mcp", "/metamcp/dev/mcp", "/metamcp/dev/mcp/", "/metamcp/nowhere/mcp", "/metamcp/%00/mcp", "/metamcp/%ff/mcp",
      "/metamcp/dev/sse", "/metamcp/dev/message", "/metamcp/dev/message?sessionId={session}", "/message?session_id=x",
-     "/metamcp/dev/message?sessionId=%ff", "/metamcp/dev/mcp?x=%", "//mcp", "/metamcp//mcp", "/metamcp/dev/api"]
+     "/metamcp/dev/message?sessionId=%ff", "/metamcp/dev/mcp?x=%", "//mcp", "/metamcp//mcp", "/metamcp/dev/api",
+     "/metamcp/dev/api/openapi.json", "/metamcp/dev/api/s__t", "/metamcp/dev/api/%ff", "/metamcp/nowhere/api/t"]
 )  # fmt: skip
 http_methods = st.sampled_from(["POST"] * 6 + ["GET", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH", "X"])
 
@@ -228,7 +235,7 @@ def test_whatever_is_sent_the_answer_is_well_formed_and_nothing_is_left(
     for method, path, named, body in sent:
         response, data = site.ask(method, path, named, body)
         if method != "HEAD":
-            well_formed(response, data)
+            well_formed(response, data, "/api" in path)
     site.at_rest()
 
 

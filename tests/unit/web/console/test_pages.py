@@ -293,6 +293,12 @@ def test_a_revoked_key_ends_what_it_signed_in(site: Site) -> None:
     assert site.http.get("/api/status").status_code == 401
 
 
+def test_page_of_an_endpoint_shows_each_address_of_it(site: Site) -> None:
+    site.sign_in()
+    shown = site.get("/console/endpoints/dev").text
+    assert all(f"http://localhost/metamcp/dev/{kind}<" in shown for kind in ("mcp", "sse", "api"))
+
+
 def test_the_cookie_opens_operators_routes_and_no_endpoint(site: Site) -> None:
     site.sign_in()
     assert site.http.get("/api/status").status_code == 200
