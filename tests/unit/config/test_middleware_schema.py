@@ -13,6 +13,7 @@ from metamcp.config.model import MiddlewareSpec
 from metamcp.config.schema import servers_from
 from metamcp.errors import ConfigInvalid
 from metamcp.gateway.middleware import stacks
+from metamcp.gateway.middleware.interface import Call, Context, Listed, Refusal
 
 SOURCE = """
 from marshmallow import fields
@@ -122,3 +123,18 @@ def test_package_that_cannot_be_used_is_a_mistake_of_the_configuration(use: str,
 def test_package_cannot_take_the_name_of_what_is_built_in() -> None:
     (found,) = loaded({"use": "filter"})
     assert found.plugin is None
+
+
+def test_package_of_the_document_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "middleware.md").read_text(encoding="utf-8")
+    source = text.split("```python\n")[1].partition("```")[0]
+    folder = install(tmp_path, "package_of_the_document", source, {"hours": "package_of_the_document:Hours"})
+    monkeypatch.syspath_prepend(str(folder))
+    (found,) = loaded({"use": "hours", "until": 0})
+    assert found.plugin is not None
+    made = found.plugin(found.options)
+    dangerous, harmless = (Listed("git", name, f"git__{name}", "name", {}) for name in ("drop_dangerous", "log"))
+    assert made.on_list("tools", [dangerous, harmless], Context("dev")) == [harmless]
+    with pytest.raises(Refusal, match="tomorrow"):
+        made.on_call(Call("tools/call", "deploy", "now", {}), Context("dev"))
+    made.on_call(Call("tools/call", "git", "log", {}), Context("dev"))
