@@ -12,6 +12,7 @@ Isolation = Literal["session", "shared", "call"]
 Network = Literal["none", "internal", "egress"]
 Era = Literal["auto", "legacy", "modern"]
 Auth = Literal["none", "api-key", "oauth"]
+Discovery = Literal["list", "search"]
 
 MIB = 1024 * 1024
 
@@ -83,6 +84,7 @@ class NamespaceSpec:
     servers: tuple[str, ...]
     prefix: bool = True
     tools: Mapping[str, ToolOverride] = field(default_factory=dict)
+    discovery: Discovery = "list"  # as the endpoint wants it that shows the namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class EndpointSpec:
     auth: Auth = "none"
     oauth: OAuthSpec | None = None
     rate_limit: str = ""  # as in config.rates, over all clients; empty: none
+    discovery: Discovery = "list"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ class Endpoints:
     def list(self, reply: Reply, _ask: Ask) -> None:
         """For ``Ask("endpoints")``."""
         found = [
-            {"name": spec.name, "namespace": spec.namespace, "transports": _TRANSPORTS, "auth": spec.auth}
+            {
+                "name": spec.name, "namespace": spec.namespace, "transports": _TRANSPORTS, "auth": spec.auth,
+                "discovery": spec.discovery,
+            }
             for spec in self._live.config.endpoints.values()
         ]
         reply.answer(jsonrpc.encode(found))

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from metamcp.config.model import NamespaceSpec, ToolOverride
 from metamcp.errors import InvalidParams, MetaMCPError, server_unavailable
+from metamcp.gateway import own_tools
 from metamcp.gateway.listings import KINDS, PROMPTS, RESOURCES, TEMPLATES, TOOLS, Entry, Item, Kind
 from metamcp.gateway.naming import SEPARATOR, exposed_name
+from metamcp.gateway.tool_index import ToolIndex
 from metamcp.protocol import headers, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
 from metamcp.telemetry import logs
@@ -33,7 +35,8 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """``listings``: by kind, the complete raw ``result`` of its list method. ``problems`` are for the operator."""
+    """``listings``: by kind, the complete raw ``result`` of its list method. ``problems`` are for the operator.
+    ``index`` is there where tools are not listed, but searched."""
 
     listings: dict[str, bytes]
     routes: dict[str, dict[str, Route]]
@@ -42,6 +45,7 @@ class View:
     mirrored: dict[str, Mapping[str, tuple[str, ...]]]  # of a tool: its arguments that HTTP headers repeat
     instructions: str
     problems: tuple[str, ...]
+    index: ToolIndex | None = None
 
 
 def differing(before: View | None, after: View) -> tuple[Kind, ...]:
@@ -56,15 +60,20 @@ def merge(spec: NamespaceSpec, entries: Iterable[Entry]) -> View:
     routes: dict[str, dict[str, Route]] = {}
     problems: list[str] = []
     mirrored: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    index = None
     for kind in KINDS:
         bodies, routes[kind.name] = _merge_kind(spec, known, kind, problems)
         if kind is TOOLS:
             mirrored = _mirrored(bodies)
+            if spec.discovery == "search":
+                servers = (route.server for route in routes[kind.name].values())
+                index = ToolIndex(list(zip(servers, bodies, strict=True)))
+                bodies = own_tools.bodies(spec.servers)
         listings[kind.name] = jsonrpc.encode({kind.member: bodies})
-    capabilities = _capabilities(known)
+    capabilities = _capabilities(known, {"tools"} if index is not None else set())
     return View(
         listings, routes, jsonrpc.encode(capabilities), frozenset(capabilities), mirrored,
-        _instructions(known), tuple(problems),
+        _instructions(known), tuple(problems), index,
     )  # fmt: skip
 
 
@@ -73,16 +82,18 @@ def _merge_kind(
 ) -> tuple[list[JsonObject], dict[str, Route]]:
     bodies: list[JsonObject] = []
     routes: dict[str, Route] = {}
+    reserved = own_tools.NAMES if kind is TOOLS and spec.discovery == "search" else frozenset[str]()
     for entry in entries:
         for item in entry.items.get(kind.name, ()):
             override = spec.tools.get(_shown(spec, entry, item)) if kind is TOOLS else None
             if override is not None and not override.enabled:
                 continue
-            name = _free_name(spec, entry, item, kind, routes, override)
+            candidates = _candidates(spec, entry, item, kind, override)
+            name = next((it for it in candidates if it not in routes and it not in reserved), None)
             if name is None:
                 problems.append(f"{kind.name}: {item.identity!r} of {entry.server!r} is hidden by another one")
                 continue
-            if name != item.identity and not spec.prefix and override is None:
+            if candidates[0] in reserved or (name != item.identity and not spec.prefix and override is None):
                 problems.append(f"{kind.name}: {item.identity!r} of {entry.server!r} is shown as {name!r}")
             routes[name] = Route(entry.server, item.identity)
             bodies.append(_body(item, kind, name, override))
@@ -93,22 +104,15 @@ def _shown(spec: NamespaceSpec, entry: Entry, item: Item) -> str:
     return exposed_name(entry.server, item.identity, spec.prefix)
 
 
-def _free_name(
-    spec: NamespaceSpec,
-    entry: Entry,
-    item: Item,
-    kind: Kind,
-    taken: dict[str, Route],
-    override: ToolOverride | None,
-) -> str | None:
-    """The first candidate that nobody has; addresses are never changed, so there the first server wins."""
+def _candidates(spec: NamespaceSpec, entry: Entry, item: Item, kind: Kind, override: ToolOverride | None) -> list[str]:
+    """The names that it may have, of which the first free one counts; addresses are never changed, so there the first
+    server wins."""
     if kind in (RESOURCES, TEMPLATES):
-        candidates = [item.identity]
-    else:
-        candidates = [_shown(spec, entry, item), exposed_name(entry.server, item.identity, True)]
-        if override is not None and override.name:
-            candidates.insert(0, override.name)
-    return next((name for name in candidates if name not in taken), None)
+        return [item.identity]
+    candidates = [_shown(spec, entry, item), exposed_name(entry.server, item.identity, True)]
+    if override is not None and override.name:
+        candidates.insert(0, override.name)
+    return candidates
 
 
 def _body(item: Item, kind: Kind, name: str, override: ToolOverride | None) -> JsonObject:
@@ -138,9 +142,9 @@ def _mirrored(tools: list[JsonObject]) -> dict[str, Mapping[str, tuple[str, ...]
     return found
 
 
-def _capabilities(entries: list[Entry]) -> dict[str, dict[str, bool]]:
-    """The union of what the servers can do and the gateway passes on."""
-    declared = {name for entry in entries for name in entry.capabilities}
+def _capabilities(entries: list[Entry], own: set[str]) -> dict[str, dict[str, bool]]:
+    """The union of what the servers can do and the gateway passes on, and what it has by itself."""
+    declared = own | {name for entry in entries for name in entry.capabilities}
     union: dict[str, dict[str, bool]] = {
         name: {"listChanged": True} for name in ("tools", "prompts", "resources") if name in declared
     }

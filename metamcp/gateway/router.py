@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from metamcp.concurrency.reactor import Reactor
+from metamcp.concurrency.tasks import Workers
 from metamcp.config.live import Live
 from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
@@ -20,6 +21,7 @@ from metamcp.gateway.batch import Collected
 from metamcp.gateway.batch import check as check_batch
 from metamcp.gateway.bridged import HeldCalls
 from metamcp.gateway.catalog import Catalog
+from metamcp.gateway.discovery import Discovery
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import (
     ORDERS,
@@ -73,7 +75,7 @@ Handler = Callable[[SessionTurn, bytes], None]
 
 class Router:
     """``operators`` answers ``Ask``: subject -> function that gets Reply and Ask. ``wall``: Unix seconds;
-    ``unique``: an unguessable name."""
+    ``unique``: an unguessable name. ``searchers`` has one thread, for searches among tools."""
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class Router:
         streams: Quota,
         wall: Callable[[], float],
         unique: Callable[[], str],
+        searchers: Workers,
     ) -> None:
         self._reactor = reactor
         self._audit = audit
@@ -110,10 +113,13 @@ class Router:
         self._forwarding = Forwarding(
             reactor, live, pool, eras, subscriptions, self.held, self._relays, server_info, unique
         )
-        self._stateless = StatelessMethods(self._forwarding, self.held, self.listenings, self._when_settled, audit)
+        self._discovery = Discovery(reactor, searchers, self._when_settled)
+        self._stateless = StatelessMethods(
+            self._forwarding, self._discovery, self.held, self.listenings, self._when_settled, audit
+        )
         self._requests: dict[str, Handler] = {
             "ping": lambda turn, _params: turn.result(b"{}"),
-            "tools/call": self._forward("tools/call"),
+            "tools/call": self._call_tool,
             "prompts/get": self._forward("prompts/get"),
             "resources/read": self._forward("resources/read"),
             "completion/complete": self._forward("completion/complete"),
@@ -378,6 +384,11 @@ class Router:
         return answer
 
     # --- calls -----------------------------------------------------------------------------------------
+
+    def _call_tool(self, turn: SessionTurn, raw: bytes) -> None:
+        params = self._discovery.meant(turn, jsonrpc.decode_object(raw), turn.result)
+        if params is not None:
+            self._forwarding.of_session(turn, address(turn.namespace, "tools/call", raw, params))
 
     def _forward(self, method: str) -> Handler:
         def forward(turn: SessionTurn, params: bytes) -> None:
