@@ -238,6 +238,7 @@ class Router:
 
     def _open_sse(self, client: Client, reply: Reply) -> None:
         session = self._registry.create(client.endpoint, client.principal, "sse", client.owner)
+        session.passed = client.headers
         reply.on_closed = lambda: self._registry.close(session, "the client went away")
         reply.opened(session.id)
         session.attach(reply)
@@ -278,6 +279,7 @@ class Router:
             requested_version(post.payload)
             client = post.client
             session = self._registry.create(client.endpoint, client.principal, "http", client.owner)
+            session.passed = client.headers
         else:
             session = self._session(post.client)
         if post.kind != "request":
@@ -424,7 +426,7 @@ class Router:
         entry = self._catalog.entry(spec.name)
         if entry is None or not entry.subscribes:
             return False
-        connection = self._forwarding.common(listening.turn.client.principal, spec, era)
+        connection = self._forwarding.common(listening.turn.client, spec, era)
         self._subscriptions.add(connection, uri, listening)
         return True
 

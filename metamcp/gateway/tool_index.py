@@ -1,7 +1,7 @@
 """Which tools fit what somebody wants to have done: full-text search over one view's tools, with SQLite's FTS5.
 
 A word of the query counts by BM25 where the tool says it, in any inflection, and less where it says a word that means
-about the same (``thesaurus``). Names count as the words they are made of.
+about the same (``thesaurus.txt``). Names count as the words they are made of.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from metamcp.gateway.thesaurus import GROUPS
 from metamcp.protocol.jsonrpc import JsonObject
 
+_THESAURUS = Path(__file__).with_name("thesaurus.txt")
 _WEIGHTS = (3.0, 3.0, 2.0, 0.5)
 """Of the columns: the server's name, the tool's name and title, its description, its arguments."""
 
@@ -90,9 +91,14 @@ def _build(tools: Sequence[tuple[str, JsonObject]]) -> sqlite3.Connection:
     # One search at a time, but the last reference may go on another thread.
     database = sqlite3.connect(":memory:", check_same_thread=False)
     database.executescript(_TABLES)
-    database.executemany("INSERT INTO kin VALUES (?)", ((line,) for line in GROUPS.split("\n") if line))
+    database.executemany("INSERT INTO kin VALUES (?)", ((group,) for group in groups()))
     database.executemany("INSERT INTO tools VALUES (?, ?, ?, ?)", (_columns(*tool) for tool in tools))
     return database
+
+
+def groups() -> list[str]:
+    """Lines of words that mean about the same."""
+    return [line for line in _THESAURUS.read_text("utf-8").splitlines() if not line.startswith("#")]
 
 
 def _columns(server: str, body: JsonObject) -> tuple[str, ...]:

@@ -6,7 +6,10 @@ import ipaddress
 from functools import lru_cache
 from typing import Literal
 
+import msgspec
+
 from metamcp.gateway.interface import Client
+from metamcp.web import passing
 from metamcp.web.incoming import Incoming
 
 _UNKNOWN = "unknown"
@@ -20,6 +23,16 @@ def client(
         endpoint, incoming.principal, transport, session, revision, network(incoming.remote_address),
         incoming.request_id, incoming.trace,
     )  # fmt: skip
+
+
+def opening(incoming: Incoming, endpoint: str, transport: Literal["http", "sse"], revision: str = "") -> Client:
+    """Of a request that may start instances for its client: with the headers that servers want of it. Raises
+    InvalidRequest for one that cannot be passed on."""
+    found = client(incoming, endpoint, transport, "", revision)
+    door = incoming.door
+    if door is None or not door.passes:
+        return found
+    return msgspec.structs.replace(found, passed=passing.passed(incoming, door.passes))
 
 
 def owner(incoming: Incoming) -> str:

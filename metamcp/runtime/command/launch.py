@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metamcp.config.model import ServerSpec
-from metamcp.runtime.command.env_names import channel
+from metamcp.runtime.command.env_names import channel, refuse_on_argv
 from metamcp.runtime.command.grammar import DockerRun, emit
 from metamcp.runtime.command.localhost import rewrite, rewrite_env
 from metamcp.runtime.policy.case import Decision
@@ -93,6 +93,9 @@ def plan(
     values = {**_written_env(decision.run), **configured}
     channels = {name: channel(spec.name, name, value, engine_env) for name, value in values.items()}
     hidden = {name: value for name, value in values.items() if channels[name] == "environment"}
+    for name in (*spec.given.values, *spec.given.templates):
+        if channels[name] == "argv":
+            refuse_on_argv(spec.name, name)
     run = _with_env(decision.run, values, hidden).with_option("name", container_name)
     for key, value in labels.items():
         run = run.with_option("label", f"{key}={value}")
