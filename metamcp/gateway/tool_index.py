@@ -29,9 +29,11 @@ _SEAMS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_")
 _WORD = re.compile(r"\w+")
 _EMPTY = frozenset(re.findall(
     r"\w+",
-    "a an and are as at be been but by can could did do does for from had has have he her him his how i if in into is "
-    "it its me my not of on or our she should so some someone somebody something than that the their them then there "
-    "these they this those to us was we were what when which while who whom why will with would you your",
+    "a also an and any are as at be been both but by can could did do does each even ever every for from had has "
+    "have he her him his how i if in into is it its just let may me might must my not of on only or our please "
+    "shall she should so some somebody someone something such than that the their them then there these they "
+    "this those though to too us very want wanted wants was we were what when which while who whom why will with "
+    "would yet you your",
 ))  # fmt: skip
 """Words that say nothing about what is wanted."""
 

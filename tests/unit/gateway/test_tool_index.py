@@ -86,7 +86,9 @@ def test_there_are_500_tools_of_50_servers_and_the_list_of_a_client_is_under_2_k
     assert len(view.listings["tools"]) < 2048
 
 
-@pytest.mark.parametrize(("file", "enough"), [("fifty_tasks.txt", (50, 45)), ("thirty_tasks.txt", (30, 27))])
+@pytest.mark.parametrize(
+    ("file", "enough"), [("fifty_tasks.txt", (50, 45)), ("thirty_tasks.txt", (30, 27)), ("twenty_tasks.txt", (20, 15))]
+)
 def test_the_right_tool_is_among_the_first_five(file: str, enough: tuple[int, int]) -> None:
     tasks = lines(file)
     wrong = missed(tasks)
