@@ -184,7 +184,7 @@ class Gateway(Upstream):
         self.router = Router(
             reactor, self.live, self.registry, self.pool, self.eras, self.catalog, self.subscriptions,
             self.namespaces, operators or {}, Audit(self._audited, self.reactor.clock, self.calls),
-            Quota(1000, "streams", "streams"), self.wall, lambda: next(names),
+            Quota(1000, "streams", "streams"), self.wall, lambda: next(names), workers,
         )  # fmt: skip
         self.reconfiguration = Reconfiguration(
             self.live, self.pool, self.images, self.eras, self.catalog, self.namespaces, self.router, self.admission,

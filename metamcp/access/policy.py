@@ -1,6 +1,7 @@
 """What each endpoint asks of those who enter: what the supervisor tells the web tier of its configuration, no more.
 
-It crosses the link as JSON; there is no secret in it, no server and no image.
+It crosses the link as JSON; there is no secret in it, no server and no image, but the names of headers that servers
+want to have.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ class Trust(msgspec.Struct, frozen=True):
 
 
 class Door(msgspec.Struct, frozen=True):
-    """``trust`` is there for ``oauth`` alone. ``rate_limit`` is for all who enter together, as in ``config.rates``."""
+    """``trust`` is there for ``oauth`` alone. ``rate_limit`` is for all who enter together, as in ``config.rates``.
+    ``passes``: headers that go on to servers, in lower case."""
 
     auth: Auth
     trust: Trust | None = None
     rate_limit: str = ""
+    passes: tuple[str, ...] = ()
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -39,7 +42,10 @@ _decoder = msgspec.json.Decoder(Policy)
 
 
 def doors(config: GatewayConfig) -> dict[str, Door]:
-    return {name: Door(spec.auth, _trust(spec.oauth), spec.rate_limit) for name, spec in config.endpoints.items()}
+    return {
+        name: Door(spec.auth, _trust(spec.oauth), spec.rate_limit, _passes(config, spec.namespace))
+        for name, spec in config.endpoints.items()
+    }
 
 
 def encode(policy: Policy) -> bytes:
@@ -49,6 +55,11 @@ def encode(policy: Policy) -> bytes:
 def decode(data: bytes) -> Policy:
     """Raises msgspec.DecodeError."""
     return _decoder.decode(data)
+
+
+def _passes(config: GatewayConfig, namespace: str) -> tuple[str, ...]:
+    servers = (config.servers[name] for name in config.namespaces[namespace].servers)
+    return tuple(sorted({header.lower() for spec in servers for header in spec.pass_headers}))
 
 
 def _trust(spec: OAuthSpec | None) -> Trust | None:

@@ -11,6 +11,9 @@ import re
 
 from metamcp.access.keys import Keys, Record, ticket_of
 
+COOKIE = "metamcp_console"
+"""The name of what a browser keeps."""
+
 SECONDS = 12 * 3600
 """For which somebody is signed in."""
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from metamcp.config.given import NOTHING, Given
+
 Transport = Literal["stdio", "sse", "streamable-http"]
 Isolation = Literal["session", "shared", "call"]
 Network = Literal["none", "internal", "egress"]
 Era = Literal["auto", "legacy", "modern"]
 Auth = Literal["none", "api-key", "oauth"]
+Discovery = Literal["list", "search"]
 
 MIB = 1024 * 1024
 
@@ -40,8 +43,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """One configured MCP server. ``env``, ``args``, ``url`` and ``headers`` are unresolved: ``${NAME}`` stands
-    in them until the moment of use, so that no secret lives in the configuration."""
+    """One configured MCP server. ``env``, ``args``, ``url``, ``headers`` and ``credentials`` are unresolved:
+    ``${NAME}`` stands in them until the moment of use, so that no secret lives in the configuration. ``given`` is
+    configured nowhere: what the instance that is started has for its client alone."""
 
     name: str
     transport: Transport = "stdio"
@@ -60,6 +64,16 @@ class ServerSpec:
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     era: Era = "auto"
+    pass_headers: Mapping[str, str] = field(default_factory=dict)  # of the client -> variable or header of the server
+    credentials: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by principal
+    given: Given = field(default=NOTHING, repr=False)
+
+    def given_to(self, principal: str, passed: Mapping[str, str]) -> Given:
+        """``passed``: headers that the client sent, by their names in lower case."""
+        if not self.pass_headers and not self.credentials:
+            return NOTHING
+        sent = {name: value for header, name in self.pass_headers.items() if (value := passed.get(header.lower()))}
+        return Given(sent, self.credentials.get(principal, {}))
 
     def fingerprint(self) -> str:
         """Short stable hash of everything that shapes a child; the container label ``metamcp.config``."""
@@ -98,6 +112,7 @@ class NamespaceSpec:
     tools: Mapping[str, ToolOverride] = field(default_factory=dict)
     namespaces: tuple[NamespaceSpec, ...] = ()
     middleware: tuple[MiddlewareSpec, ...] = ()
+    discovery: Discovery = "list"  # as the endpoint wants it that shows the namespace
 
     @property
     def reach(self) -> tuple[str, ...]:
@@ -131,6 +146,7 @@ class EndpointSpec:
     auth: Auth = "none"
     oauth: OAuthSpec | None = None
     rate_limit: str = ""  # as in config.rates, over all clients; empty: none
+    discovery: Discovery = "list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +232,7 @@ class Allowlist:
 
 
 def _fingerprint(record: Any) -> str:
-    parts = [f"{item.name}={_plain(getattr(record, item.name))!r}" for item in fields(record)]
+    parts = [f"{it.name}={_plain(getattr(record, it.name))!r}" for it in fields(record) if it.name != "given"]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

@@ -19,6 +19,12 @@ _TEMPLATE = re.compile(r"\$\{[^}]*\}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749, section 3.3
 _PLAIN_HTTP = ("localhost", "127.0.0.1", "::1", "host.docker.internal")
 
+_OF_THE_CONNECTION = frozenset({
+    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
+    "keep-alive", "last-event-id", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
+})  # fmt: skip
+
 RESERVED_ENDPOINT = "admin"  # a key's scope is the name of an endpoint, or this word
 
 
@@ -53,6 +59,13 @@ def variable_name(name: str) -> str | None:
 
 def header_name(name: str) -> str | None:
     return None if _HEADER.fullmatch(name) else "is no name for an HTTP header"
+
+
+def passed_header(name: str) -> str | None:
+    """A header that may go on from a client to a server: none that is about this one connection, or its body."""
+    if name.lower() in _OF_THE_CONNECTION or name.lower().startswith("mcp-"):
+        return "belongs to the client's connection with the gateway, and cannot be passed on"
+    return header_name(name)
 
 
 def header_value(text: str) -> str | None:

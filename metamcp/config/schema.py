@@ -143,6 +143,13 @@ class EndpointSchema(Strict):
             "`Retry-After`."
         ),
     )
+    discovery = Choice(
+        ("list", "search"),
+        doc=(
+            "How clients learn of tools: from a list of all of them, or [by searching](#discovery-by-search) with two "
+            "tools that are listed in their place."
+        ),
+    )
 
 
 class ServersSchema(Strict):

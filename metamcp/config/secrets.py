@@ -33,13 +33,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 @dataclass(frozen=True, slots=True)
 class ResolvedServer:
     """What a child or a remote connection really gets. ``secrets``, longest first, for masking, never shown: every
-    substituted value, and of what stands in the configuration itself, what its name or place calls a secret."""
+    substituted value, and of what stands in the configuration itself, what its name or place calls a secret.
+    ``passing``: likewise, what its client sent, to be masked as long as the instance lives."""
 
     args: tuple[str, ...]
     env: Mapping[str, str]
     url: str
     headers: Mapping[str, str]
     secrets: tuple[str, ...]
+    passing: tuple[str, ...] = ()
 
 
 def resolve(text: str, environ: Mapping[str, str], read_file: ReadFile) -> str:
@@ -49,7 +51,8 @@ def resolve(text: str, environ: Mapping[str, str], read_file: ReadFile) -> str:
 
 
 def resolve_server(spec: ServerSpec, environ: Mapping[str, str], read_file: ReadFile) -> ResolvedServer:
-    """Args, env, url and headers of one server, resolved. Raises SecretMissing, with the server's name."""
+    """Args, env, url and headers of one server, resolved; what is ``given`` to its client goes before what is for
+    everybody. Raises SecretMissing, with the server's name."""
     found: list[str] = []
 
     def put_in(text: str) -> str:
@@ -57,14 +60,33 @@ def resolve_server(spec: ServerSpec, environ: Mapping[str, str], read_file: Read
 
     try:
         args = tuple(map(put_in, spec.args))
-        env = {name: put_in(value) for name, value in spec.env.items()}
         url = put_in(spec.url)
-        headers = {name: _one_line(name, put_in(value)) for name, value in spec.headers.items()}
+        passed = dict(spec.given.values)
+        own = {name: put_in(value) for name, value in spec.given.templates.items()}
+        env = {name: put_in(value) for name, value in spec.env.items()}
+        headers = {name: put_in(value) for name, value in spec.headers.items()}
+        if spec.url:
+            headers = _headers(headers, own, passed)
+        else:
+            env, headers = env | own | passed, _headers(headers)
     except SecretMissing as missing:
         raise SecretMissing(missing.text, **{**missing.data, "server": spec.name}) from None
-    found += _called_secret({**env, **headers}) + _passwords((*args, *env.values(), url))
-    secrets = sorted({value for value in found if value}, key=lambda value: (-len(value), value))
-    return ResolvedServer(args, env, url, headers, tuple(secrets))
+    found += own.values()
+    configured = {name: value for name, value in {**env, **headers}.items() if name not in passed}
+    found += _called_secret(configured) + _passwords((*args, *configured.values(), url))
+    return ResolvedServer(args, env, url, headers, _longest_first(found), _longest_first(passed.values()))
+
+
+def _longest_first(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({value for value in values if value}, key=lambda value: (-len(value), value)))
+
+
+def _headers(*layers: Mapping[str, str]) -> dict[str, str]:
+    """Of the same header, however it is written, the last one counts."""
+    known: dict[str, tuple[str, str]] = {}
+    for layer in layers:
+        known |= {name.lower(): (name, _one_line(name, value)) for name, value in layer.items()}
+    return dict(known.values())
 
 
 def _called_secret(values: Mapping[str, str]) -> list[str]:

@@ -130,6 +130,22 @@ class ServerSchema(Strict):
     )
     limits = Record(LimitsSchema, unset="see there", doc="[Limits](#limits) of every container of this server.")
     timeouts = Record(TimeoutsSchema, unset="see there", doc="[How long to wait](#timeouts).")
+    pass_headers = NamedMap(
+        Text(),
+        names.passed_header,
+        data_key="passHeaders",
+        doc=(
+            "[Headers of the client's request](#what-belongs-to-one-client) that its own instance gets, each with the "
+            "name of the environment variable, or of the remote server's header."
+        ),
+    )
+    credentials = NamedMap(
+        NamedMap(Text(template=True, empty=True)),
+        doc=(
+            "[Environment variables, or headers, for single principals](#what-belongs-to-one-client): by the name of "
+            "a key, or `sub@issuer` of a token."
+        ),
+    )
     era = Choice(
         ("auto", "legacy", "modern"),
         doc=(
@@ -141,7 +157,8 @@ class ServerSchema(Strict):
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def keys_fit_together(self, data: Mapping[str, Any], original: Any, **_: Any) -> None:
         if isinstance(original, Mapping):
-            raise_all(_kind_problems(data, original) | _warm_problem(data))
+            personal = _personal_problems(data, remote="url" in original)
+            raise_all(_kind_problems(data, original) | _warm_problem(data) | personal)
 
     @post_load
     def build(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -187,6 +204,25 @@ def _warm_problem(data: Mapping[str, Any]) -> dict[Any, list[str]]:
     most = data.get("max_instances", MOST_INSTANCES)
     too_many = data.get("warm", 0) > most
     return {"warm": [f"must not be more than maxInstances, which is {most}"]} if too_many else {}
+
+
+def _personal_problems(data: Mapping[str, Any], remote: bool) -> dict[Any, list[str]]:
+    """What is one client's must not reach an instance that others use, and each name has one value."""
+    passed, credentials = data.get("pass_headers", {}), data.get("credentials", {})
+    named = {"passHeaders": [*passed.values()], "credentials": [name for held in credentials.values() for name in held]}
+    found: dict[Any, list[str]] = {}
+    check = names.header_name if remote else names.variable_name
+    for key, targets in named.items():
+        if key == "passHeaders" and len({name.lower() for name in targets}) < len(targets):
+            found[key] = ["gives the same name to two headers"]
+        if wrong := sorted({name for name in targets if check(name)}):
+            found[key] = [f"{wrong[0]!r} {check(wrong[0])}"]
+        elif targets and data.get("isolation") not in ("session", "call"):
+            found[key] = ['needs "isolation": "session" or "call": what belongs to one client must not be shared']
+    both = {name.lower() for name in named["passHeaders"]} & {name.lower() for name in named["credentials"]}
+    if both and not found:
+        found["credentials"] = [f"{sorted(both)[0]!r} comes from passHeaders already: keep one of them"]
+    return found
 
 
 def _transport(transport: str | None, kind: str | None, has_url: bool) -> str:

@@ -8,7 +8,7 @@ for Streamable HTTP the newest call that is still open, else the newest GET stre
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -72,6 +72,7 @@ class ClientSession:
         self.owner = owner or principal
         self.transport = transport
         self.hello = b""
+        self.passed: Mapping[str, str] = {}  # headers of the request that opened it, for servers that want them
         self.revision = ""
         self.log_level = ""
         self.since = self.last_used = clock()

@@ -229,7 +229,7 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     router = Router(
         reactor, live, registry, pool, eras, catalog, subscriptions, namespaces, operators,
         audit, Quota(settings.max_streams_per_principal, "streams or requests without a session", "streams"),
-        time.time, lambda: secrets.token_urlsafe(24),
+        time.time, lambda: secrets.token_urlsafe(24), readers,
     )  # fmt: skip
     operators["metrics"] = measurement = Measurement(
         reactor, questions, tally,

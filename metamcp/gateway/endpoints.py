@@ -44,7 +44,7 @@ class Endpoints:
 def _shown(spec: EndpointSpec) -> dict[str, Any]:
     """With what is configured of it beside that."""
     found: dict[str, Any] = {"name": spec.name, "namespace": spec.namespace, "transports": _TRANSPORTS}
-    found["auth"] = spec.auth
+    found |= {"auth": spec.auth, "discovery": spec.discovery}
     if spec.rate_limit:
         found["rateLimit"] = spec.rate_limit
     if spec.oauth is not None:

@@ -16,12 +16,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from metamcp.concurrency.reactor import Reactor
+from metamcp.config.given import NOTHING, Given
 from metamcp.config.live import Live
 from metamcp.config.model import ServerSpec
 from metamcp.downstream.session import ClientSession
 from metamcp.errors import InvalidRequest, MetaMCPError
 from metamcp.gateway.addressing import Addressed
 from metamcp.gateway.bridged import BridgedCall, HeldCalls
+from metamcp.gateway.interface import Client
 from metamcp.gateway.logging_levels import reaches
 from metamcp.gateway.relay import QUESTIONS, Relay
 from metamcp.gateway.rounds import Rounds
@@ -104,7 +106,8 @@ class Forwarding:
         if found is not None:
             return found
         opening = handshake(session.hello) if era == "legacy" else stateless()
-        return self._pool.lease(spec, key, opening, self._relays[session.id], session.principal)
+        given = spec.given_to(session.principal, session.passed)
+        return self._pool.lease(spec, key, opening, self._relays[session.id], session.principal, given)
 
     def _serving(self, session: ClientSession, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
         """The one that a call of ``session`` goes to."""
@@ -126,9 +129,11 @@ class Forwarding:
     def _as_it_is(self, turn: StatelessTurn, request: Addressed, spec: ServerSpec) -> None:
         level = turn.envelope.log_level
         if level and isolation_of(spec, "modern") != "call":
-            connection = self._levelled(spec, turn, level)
+            client = turn.client
+            given = spec.given_to(client.principal, client.headers)
+            connection = self._levelled(spec, turn, level, given, f"{client.principal}{given.mark}" if given else "")
         else:
-            connection = self._of_principal(turn.client.principal, spec, "modern")
+            connection = self._of_principal(turn.client, spec, "modern")
         done = _answering(turn, self._release(spec, connection))
         token = progress_token(request.params)
         call = UpstreamCall(
@@ -156,41 +161,52 @@ class Forwarding:
         offered = turn.envelope.capabilities
         asks = method in _EXCLUSIVE and bool(offered.keys() & set(QUESTIONS.values()))
         if isolation == "shared" or (isolation == "session" and not asks and not turn.envelope.log_level):
-            return self._of_principal(turn.client.principal, spec, "legacy")
+            return self._of_principal(turn.client, spec, "legacy")
+        given = spec.given_to(turn.client.principal, turn.client.headers)
         hello = own_hello(jsonrpc.encode({name: offered[name] for name in offered if name != "tasks"}))
         if isolation == "call":
             key = self._pool.key(spec, "", "legacy")
-            return self._pool.lease(spec, key, handshake(hello), call, turn.client.principal)
-        group = f"{SHARED}{turn.client.principal} {hashlib.sha256(hello).hexdigest()[:16]}"
-        return self._pool.lease_idle(spec, group, handshake(hello), call, turn.client.principal)
+            return self._pool.lease(spec, key, handshake(hello), call, turn.client.principal, given)
+        group = f"{SHARED}{turn.client.principal}{given.mark} {hashlib.sha256(hello).hexdigest()[:16]}"
+        return self._pool.lease_idle(spec, group, handshake(hello), call, turn.client.principal, given)
 
     # --- instances -------------------------------------------------------------------------------------
 
-    def common(self, principal: str, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
-        """The one that requests without a session hear: for all clients, or for one principal."""
-        key = self._pool.key(spec, f"{SHARED}{principal}", era)
-        return self._common(spec, key, era, principal if isolation_of(spec, era) != "shared" else "")
+    def common(self, client: Client, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
+        """The one that requests without a session hear: for all clients, or for one principal, as far as it sends
+        the same headers for the server."""
+        if isolation_of(spec, era) == "shared":
+            return self._common(spec, self._pool.key(spec, "", era), era)
+        given = spec.given_to(client.principal, client.headers)
+        key = self._pool.key(spec, f"{SHARED}{client.principal}{given.mark}", era)
+        return self._common(spec, key, era, client.principal, given)
 
-    def _of_principal(self, principal: str, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
+    def _of_principal(self, client: Client, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
         """The one that a call without a session goes to."""
         if isolation_of(spec, era) == "shared":
             return self._for_all(spec, era)
-        return self.common(principal, spec, era)
+        return self.common(client, spec, era)
 
     def _for_all(self, spec: ServerSpec, era: SpokenEra) -> UpstreamConnection:
         """The least busy of those that serve everybody."""
         return self._common(spec, self._pool.least_busy(spec, shared_key(era)), era)
 
-    def _common(self, spec: ServerSpec, key: str, era: SpokenEra, principal: str = "") -> UpstreamConnection:
+    def _common(
+        self, spec: ServerSpec, key: str, era: SpokenEra, principal: str = "", given: Given = NOTHING
+    ) -> UpstreamConnection:
         found = self._pool.find(spec.name, key)
         if found is not None:
             return found
         opening = handshake(own_hello()) if era == "legacy" else stateless()
-        return self._pool.lease(spec, key, opening, self._subscriptions, principal)
+        return self._pool.lease(spec, key, opening, self._subscriptions, principal, given)
 
-    def _levelled(self, spec: ServerSpec, turn: Turn, level: str) -> UpstreamConnection:
-        """For a call whose log messages are wanted: on stdio they do not tell which call they belong to."""
-        return self._pool.lease_idle(spec, f"{SHARED}log", stateless(), _Logged(turn, level, self._subscriptions))
+    def _levelled(
+        self, spec: ServerSpec, turn: Turn, level: str, given: Given = NOTHING, whose: str = ""
+    ) -> UpstreamConnection:
+        """For a call whose log messages are wanted: on stdio they do not tell which call they belong to. ``whose`` an
+        instance is to which something is ``given``."""
+        logged = _Logged(turn, level, self._subscriptions)
+        return self._pool.lease_idle(spec, f"{SHARED}log{whose}", stateless(), logged, given=given)
 
     def _release(self, spec: ServerSpec, connection: UpstreamConnection) -> Callable[[], None]:
         def release() -> None:

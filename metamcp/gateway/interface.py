@@ -25,6 +25,16 @@ Transport = Literal["http", "sse", "rest"]
 """``rest``: tools alone, for who does not speak MCP."""
 
 
+class Passed(msgspec.Struct, frozen=True, array_like=True):
+    """Headers of a request for servers that want them (``passHeaders``): name in lower case, and value."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        """Without the values."""
+        return f"Passed({', '.join(name for name, _ in self.headers)})"
+
+
 class Client(msgspec.Struct, frozen=True, array_like=True):
     """Who asks, through which door. ``session`` is empty before ``initialize``. ``request``: what this request of HTTP
     is called in the logs; ``trace``: the span of which what is done for it is a part, None where none are wanted."""
@@ -37,11 +47,17 @@ class Client(msgspec.Struct, frozen=True, array_like=True):
     address: str = ""  # of the network; one of IPv6 stands for its /64
     request: str = ""
     trace: TraceContext | None = None
+    passed: Passed | None = None
 
     @property
     def owner(self) -> str:
         """Who is limited: the principal, and of those without a name each address by itself."""
         return self.address if self.principal == ANONYMOUS and self.address else self.principal
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is ``passed``."""
+        return dict(self.passed.headers) if self.passed is not None else {}
 
 
 class Post(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 
 from metamcp.config.model import NamespaceSpec, ToolOverride
 from metamcp.errors import MetaMCPError, MiddlewareFailed
+from metamcp.gateway import own_tools
 from metamcp.gateway.listings import KINDS, RESOURCES, TEMPLATES, TOOLS, Entry, Kind
 from metamcp.gateway.middleware.interface import Listed
 from metamcp.gateway.middleware.stack import Stack
 from metamcp.gateway.naming import SEPARATOR, exposed_name
+from metamcp.gateway.tool_index import ToolIndex
 from metamcp.protocol import headers, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
 
@@ -35,7 +37,8 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """``listings``: by kind, the complete raw ``result`` of its list method. ``problems`` are for the operator."""
+    """``listings``: by kind, the complete raw ``result`` of its list method. ``problems`` are for the operator.
+    ``index`` is there where tools are not listed, but searched."""
 
     listings: dict[str, bytes]
     routes: dict[str, dict[str, Route]]
@@ -45,6 +48,7 @@ class View:
     instructions: str
     problems: tuple[str, ...]
     failures: Mapping[str, MiddlewareFailed]  # by kind: what is not in the listings because of them
+    index: ToolIndex | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +76,21 @@ def merge(spec: NamespaceSpec, entries: Iterable[Entry], stacks: StackOf = lambd
     routes: dict[str, dict[str, Route]] = {}
     problems: list[str] = []
     mirrored: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    index = None
     for kind in KINDS:
         shown = merging.shown(spec, kind, problems)
+        bodies = [one.body for one in shown]
         if kind is TOOLS:
             mirrored = _mirrored(shown)
+            if spec.discovery == "search":
+                index = ToolIndex([(one.route.server, one.body) for one in shown])
+                bodies = own_tools.bodies(spec.reach)
         routes[kind.name] = {one.name: one.route for one in shown}
-        listings[kind.name] = jsonrpc.encode({kind.member: [one.body for one in shown]})
-    capabilities = _capabilities(known)
+        listings[kind.name] = jsonrpc.encode({kind.member: bodies})
+    capabilities = _capabilities(known, {"tools"} if index is not None else set())
     return View(
         listings, routes, jsonrpc.encode(capabilities), frozenset(capabilities), mirrored,
-        _instructions(known), tuple(problems), merging.failures,
+        _instructions(known), tuple(problems), merging.failures, index,
     )  # fmt: skip
 
 
@@ -96,6 +105,7 @@ class _Merging:
     def shown(self, spec: NamespaceSpec, kind: Kind, problems: list[str]) -> list[_Shown]:
         """What ``spec`` shows, after its overrides and its middleware."""
         shown: dict[str, _Shown] = {}
+        reserved = own_tools.NAMES if kind is TOOLS and spec.discovery == "search" else frozenset[str]()
         for found, candidates in self._candidates(spec, kind):
             override = _override(spec, found) if kind is TOOLS else None
             if override is not None and not override.enabled:
@@ -103,13 +113,14 @@ class _Merging:
             wanted = (override.name, *candidates) if override is not None and override.name else candidates
             route = found.route
             free = (name for name in wanted if name not in shown or (found.within and shown[name].route == route))
-            name = next(free, None)
+            name = next((name for name in free if name not in reserved), None)
             if name in shown:
                 continue  # the same thing, which came on another way, too
             if name is None:
                 problems.append(f"{kind.name}: {route.name!r} of {route.server!r} is hidden by another one")
                 continue
-            if name != found.name and override is None and (found.within or not spec.prefix):
+            unasked = name != found.name and override is None and (found.within or not spec.prefix)
+            if unasked or wanted[0] in reserved:
                 problems.append(f"{kind.name}: {route.name!r} of {route.server!r} is shown as {name!r}")
             known_as = tuple(dict.fromkeys((name, *found.known_as)))
             shown[name] = _Shown(route, name, _body(found, kind, name, override), known_as, within=True)
@@ -187,9 +198,9 @@ def _mirrored(tools: list[_Shown]) -> dict[str, Mapping[str, tuple[str, ...]]]:
     return found
 
 
-def _capabilities(entries: list[Entry]) -> dict[str, dict[str, bool]]:
-    """The union of what the servers can do and the gateway passes on."""
-    declared = {name for entry in entries for name in entry.capabilities}
+def _capabilities(entries: list[Entry], own: set[str]) -> dict[str, dict[str, bool]]:
+    """The union of what the servers can do and the gateway passes on, and what it has by itself."""
+    declared = own | {name for entry in entries for name in entry.capabilities}
     union: dict[str, dict[str, bool]] = {
         name: {"listChanged": True} for name in ("tools", "prompts", "resources") if name in declared
     }

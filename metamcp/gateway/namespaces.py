@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from metamcp.access.principal import proves
 from metamcp.config.live import Live
-from metamcp.config.model import NamespaceSpec
+from metamcp.config.model import Discovery, NamespaceSpec
 from metamcp.errors import EndpointUnknown, MetaMCPError, Unauthorized
 from metamcp.gateway.catalog import Catalog
 from metamcp.gateway.merging import View
@@ -23,7 +23,7 @@ class Namespaces:
         self._stacks = stacks or Stacks()
         self._live = live
         self._catalog = catalog
-        self._all: dict[str, Namespace] = {}
+        self._all: dict[tuple[str, Discovery], Namespace] = {}
         self.follow()
 
     def __iter__(self) -> Iterator[Namespace]:
@@ -32,7 +32,7 @@ class Namespaces:
     def at(self, endpoint: str) -> Namespace | None:
         """What ``endpoint`` shows; None when there is no such endpoint (any more)."""
         spec = self._live.config.endpoints.get(endpoint)
-        return self._all[spec.namespace] if spec is not None else None
+        return self._all[spec.namespace, spec.discovery] if spec is not None else None
 
     def enter(self, endpoint: str, principal: str) -> Namespace:
         """Raises EndpointUnknown, or Unauthorized for whom the web tier cannot have let in by what is configured."""
@@ -41,7 +41,7 @@ class Namespaces:
             raise EndpointUnknown("there is no such endpoint")
         if not proves(principal, spec.auth, spec.oauth.issuer if spec.oauth else ""):
             raise Unauthorized(f"this endpoint requires authentication ({spec.auth})")
-        return self._all[spec.namespace]
+        return self._all[spec.namespace, spec.discovery]
 
     def admits(self, endpoint: str, principal: str) -> bool:
         try:
@@ -52,19 +52,31 @@ class Namespaces:
 
     def views(self) -> dict[str, View]:
         """What each endpoint shows at this moment."""
-        return {name: self._all[spec.namespace].view for name, spec in self._live.config.endpoints.items()}
+        endpoints = self._live.config.endpoints.items()
+        return {name: self._all[spec.namespace, spec.discovery].view for name, spec in endpoints}
 
     def follow(self) -> None:
         """Be what is configured now. A namespace that is gone leads nowhere, whoever still holds it."""
-        wanted = self._live.config.namespaces
-        former = [self._all.pop(name) for name in self._all.keys() - wanted.keys()]
+        config = self._live.config
+        former = [it for it in self._all.values() if it.spec.name not in config.namespaces]
         for namespace in former:
             namespace.follow(replace(namespace.spec, servers=(), namespaces=()))
-        self._stacks.keep(wanted)
+        self._stacks.keep(config.namespaces)
         known, self._all = self._all, {}
-        for name, spec in wanted.items():
-            self._all[name] = known.get(name) or self._namespace(spec)
-            self._all[name].follow(spec)
+        for key, spec in self._wanted().items():
+            self._all[key] = known.get(key) or self._namespace(spec)
+            self._all[key].follow(spec)
+
+    def _wanted(self) -> dict[tuple[str, Discovery], NamespaceSpec]:
+        """Each namespace, and once more where an endpoint shows it in another way."""
+        config = self._live.config
+        searched = {spec.namespace for spec in config.endpoints.values() if spec.discovery == "search"}
+        found: dict[tuple[str, Discovery], NamespaceSpec] = {}
+        for name, spec in config.namespaces.items():
+            if name in searched:
+                found[name, "search"] = replace(spec, discovery="search")
+            found[name, "list"] = spec
+        return found
 
     def _namespace(self, spec: NamespaceSpec) -> Namespace:
         return Namespace(spec, self._catalog.entry, self._catalog.problem, self._stacks.of)

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from metamcp.concurrency.reactor import Reactor
+from metamcp.concurrency.tasks import Workers
 from metamcp.config.live import Live
 from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.downstream.session import ClientSession
 from metamcp.downstream.streams import Stream, parse_event_id
 from metamcp.errors import InvalidParams, InvalidRequest, MetaMCPError, MethodNotFound, ShuttingDown
-from metamcp.gateway.addressing import address
+from metamcp.gateway.addressing import Addressed, address
 from metamcp.gateway.audit import Audit
 from metamcp.gateway.batch import Collected
 from metamcp.gateway.batch import check as check_batch
 from metamcp.gateway.bridged import HeldCalls
 from metamcp.gateway.catalog import Catalog
+from metamcp.gateway.discovery import Discovery
 from metamcp.gateway.entering import check, enter
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import (
@@ -75,7 +77,7 @@ Handler = Callable[[SessionTurn, bytes], None]
 
 class Router:
     """``operators`` answers ``Ask``: subject -> function that gets Reply and Ask. ``wall``: Unix seconds;
-    ``unique``: an unguessable name."""
+    ``unique``: an unguessable name. ``searchers`` has one thread, for searches among tools."""
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class Router:
         streams: Quota,
         wall: Callable[[], float],
         unique: Callable[[], str],
+        searchers: Workers,
     ) -> None:
         self._reactor = reactor
         self._audit = audit
@@ -112,12 +115,13 @@ class Router:
         self._forwarding = Forwarding(
             reactor, live, pool, eras, subscriptions, self.held, self._relays, server_info, unique
         )
+        self._discovery = Discovery(reactor, searchers, self._when_settled)
         self._stateless = StatelessMethods(
-            self._forwarding, self.held, self.listenings, self._when_settled, audit, namespaces
+            self._forwarding, self._discovery, self.held, self.listenings, self._when_settled, audit, namespaces
         )
         self._requests: dict[str, Handler] = {
             "ping": lambda turn, _params: turn.result(b"{}"),
-            "tools/call": self._forward("tools/call"),
+            "tools/call": self._call_tool,
             "prompts/get": self._forward("prompts/get"),
             "resources/read": self._forward("resources/read"),
             "completion/complete": self._forward("completion/complete"),
@@ -236,6 +240,7 @@ class Router:
 
     def _open_sse(self, client: Client, reply: Reply) -> None:
         session = self._registry.create(client.endpoint, client.principal, "sse", client.owner)
+        session.passed = client.headers
         reply.on_closed = lambda: self._registry.close(session, "the client went away")
         reply.opened(session.id)
         session.attach(reply)
@@ -276,6 +281,7 @@ class Router:
             requested_version(post.payload)
             client = post.client
             session = self._registry.create(client.endpoint, client.principal, "http", client.owner)
+            session.passed = client.headers
         else:
             session = self._session(post.client)
         if post.kind != "request":
@@ -389,14 +395,21 @@ class Router:
 
     # --- calls -----------------------------------------------------------------------------------------
 
+    def _call_tool(self, turn: SessionTurn, raw: bytes) -> None:
+        params = self._discovery.meant(turn, jsonrpc.decode_object(raw), turn.result)
+        if params is not None:
+            self._go(turn, address(turn.namespace, "tools/call", raw, params))
+
     def _forward(self, method: str) -> Handler:
         def forward(turn: SessionTurn, params: bytes) -> None:
-            request = address(turn.namespace, method, params)
-            if request.route.stacks:
-                enter(turn, request, self._reactor, turn.session.endpoint, turn.session.principal)
-            self._forwarding.of_session(turn, request)
+            self._go(turn, address(turn.namespace, method, params))
 
         return forward
+
+    def _go(self, turn: SessionTurn, request: Addressed) -> None:
+        if request.route.stacks:
+            enter(turn, request, self._reactor, turn.session.endpoint, turn.session.principal)
+        self._forwarding.of_session(turn, request)
 
     def _subscriber(self, method: str) -> Handler:
         """``resources/subscribe`` and its opposite. An instance of the session's own is told by the session itself."""
@@ -431,7 +444,7 @@ class Router:
         entry = self._catalog.entry(spec.name)
         if entry is None or not entry.subscribes:
             return False
-        connection = self._forwarding.common(client.principal, spec, era)
+        connection = self._forwarding.common(client, spec, era)
         self._subscriptions.add(connection, uri, listening)
         return True
 

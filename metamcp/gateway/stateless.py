@@ -13,6 +13,7 @@ from metamcp.errors import InvalidParams, MetaMCPError, MethodNotFound
 from metamcp.gateway.addressing import ADDRESSED, address
 from metamcp.gateway.audit import Audit
 from metamcp.gateway.bridged import HeldCalls
+from metamcp.gateway.discovery import Discovery
 from metamcp.gateway.entering import enter
 from metamcp.gateway.forwarding import Forwarding
 from metamcp.gateway.interface import Reply, Stateless
@@ -38,6 +39,7 @@ class StatelessMethods:
     """``settled(namespace, callback)`` calls back when the servers have been asked what they have."""
 
     forwarding: Forwarding
+    discovery: Discovery
     held: HeldCalls
     listenings: Listenings
     settled: Callable[[Namespace, Callable[[], None]], None]
@@ -87,6 +89,11 @@ class StatelessMethods:
     def _call(self, turn: StatelessTurn, request: Stateless, params: JsonObject) -> None:
         if self.held.resume(turn, request.method, params):
             return
+        if request.method == "tools/call":
+            meant = self.discovery.meant(turn, params, lambda result: self._answer(turn, request.method, result))
+            if meant is None:
+                return
+            params = meant
         mirrored = turn.namespace.view.mirrored
         if request.method == "tools/call" and mirrored and request.client.transport != "rest":
             annotations = mirrored.get(jsonrpc.decode_string(params.get("name"), "name"), {})

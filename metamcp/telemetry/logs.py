@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -18,6 +19,7 @@ from urllib.parse import quote
 _ROOT = "metamcp"
 _MASK = "***"
 _MIN_SECRET = 4  # shorter values occur in ordinary words; masking them would only make lines unreadable
+MOST_PAST = 200
 _MIN_LINE = 8  # of a value with several lines, as a key is: servers print it line by line
 
 
@@ -37,6 +39,10 @@ class Redactor:
     def __init__(self, mask: str = _MASK) -> None:
         self._mask = mask
         self._secrets: tuple[str, ...] = ()
+        self._lasting: frozenset[str] = frozenset()
+        self._held: Counter[str] = Counter()
+        self._past: dict[str, None] = {}  # the longest unused first
+        self._forms: dict[str, set[str]] = {}  # of what is held or past
         self._adding = threading.Lock()  # servers start on several threads at once
 
     def add(self, values: Iterable[str]) -> None:
@@ -46,7 +52,36 @@ class Redactor:
         lines = {line.strip() for value in whole for line in value.splitlines()}
         found = {form for part in whole | {line for line in lines if len(line) >= _MIN_LINE} for form in _forms(part)}
         with self._adding:
-            self._secrets = tuple(sorted({*self._secrets, *found}, key=len, reverse=True))
+            self._lasting |= found
+            self._sort()
+
+    def hold(self, values: Iterable[str]) -> None:
+        """Values that clients sent, of which there is no end: known until they are let go as often, and a while."""
+        with self._adding:
+            for value in values:
+                if len(value) >= _MIN_SECRET:
+                    self._held[value] += 1
+                    self._past.pop(value, None)
+                    self._forms.setdefault(value, _forms(value))
+            self._sort()
+
+    def let_go(self, values: Iterable[str]) -> None:
+        """The last ``MOST_PAST`` stay known: somebody may still have to say something about them."""
+        with self._adding:
+            for value in values:
+                if self._held[value] <= 1:
+                    del self._held[value]
+                    if value in self._forms:
+                        self._past[value] = None
+                else:
+                    self._held[value] -= 1
+            while len(self._past) > MOST_PAST:
+                oldest = next(iter(self._past))
+                del self._past[oldest], self._forms[oldest]
+            self._sort()
+
+    def _sort(self) -> None:
+        self._secrets = tuple(sorted(self._lasting.union(*self._forms.values()), key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:

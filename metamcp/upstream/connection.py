@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from metamcp.concurrency.reactor import Reactor, Timer
+from metamcp.config.given import NOTHING
 from metamcp.config.model import ServerSpec
 from metamcp.errors import (
     AtCapacity,
@@ -120,6 +121,7 @@ class UpstreamConnection:
         self.child = child
         self.key = ""  # whom it serves, in the pool's words
         self.principal = ""  # and on whose behalf; "" for nobody in particular
+        self.given = NOTHING  # what it was started with for its client alone
         self.spare = False  # nobody uses it yet
         self.opening: Opening | None = None
         self.listener = listener

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metamcp.concurrency.reactor import Reactor
+from metamcp.config.given import NOTHING, Given
 from metamcp.config.model import ServerSpec
 from metamcp.errors import AtCapacity, MetaMCPError, server_unavailable
 from metamcp.runtime.child import Child
@@ -96,20 +97,23 @@ class UpstreamPool:
         return min(busy, key=lambda name: busy[name])
 
     def lease_idle(
-        self, spec: ServerSpec, group: str, opening: Opening, listener: Listener, principal: str = ""
-    ) -> UpstreamConnection:
+        self, spec: ServerSpec, group: str, opening: Opening, listener: Listener, principal: str = "",
+        given: Given = NOTHING,
+    ) -> UpstreamConnection:  # fmt: skip
         """A connection of ``group`` that nobody uses now, for one call alone; a new one if there is none."""
         for key, connection in self._server(spec.name).leasable.items():
             if key.startswith(f"{group}#") and connection.alive and not connection.in_flight:
                 connection.listener = listener
                 return connection
-        return self.lease(spec, f"{group}#{next(self._serial)}", opening, listener, principal)
+        return self.lease(spec, f"{group}#{next(self._serial)}", opening, listener, principal, given)
 
     def lease(
-        self, spec: ServerSpec, key: str, opening: Opening, listener: Listener, principal: str = ""
-    ) -> UpstreamConnection:
+        self, spec: ServerSpec, key: str, opening: Opening, listener: Listener, principal: str = "",
+        given: Given = NOTHING,
+    ) -> UpstreamConnection:  # fmt: skip
         """The connection for ``key``: the one that there is, a spare, or one that is started now, if need be when
-        another one gives way. Raises ServerUnavailable, or AtCapacity when too many wait."""
+        another one gives way. A spare has nothing that is ``given``, so it is for those alone who have nothing.
+        Raises ServerUnavailable, or AtCapacity when too many wait."""
         server = self._server(spec.name)
         connection = server.find(key)
         if connection is not None:
@@ -117,9 +121,9 @@ class UpstreamPool:
         self._refuse(server, key)
         if not is_own(key):
             server.opening, server.resting = opening, False
-        connection = self._spare_for(server, key, opening, listener, principal)
+        connection = None if given else self._spare_for(server, key, opening, listener, principal)
         if connection is None:
-            connection = self._start(server, key, listener, principal)
+            connection = self._start(server, key, listener, principal, given)
             connection.open(opening)
         if not key.startswith(PROBE) and (not is_own(key) or opening.era == "modern"):
             server.spares.expect(opening)
@@ -135,7 +139,7 @@ class UpstreamPool:
         if server is None or ended.opening is None or not wanted():
             return
         try:
-            self.lease(server.spec, ended.key, ended.opening, ended.listener, ended.principal)
+            self.lease(server.spec, ended.key, ended.opening, ended.listener, ended.principal, ended.given)
         except MetaMCPError as refused:
             seconds = refused.data.get("retryAfterMs", _RENEW_MS) / 1000
             self._reactor.call_later(seconds, lambda: self.renew(ended, wanted))
@@ -297,13 +301,18 @@ class UpstreamPool:
             self._supervisor.assign(connection.child, _session(key), principal)
         return connection
 
-    def _start(self, server: Roster, key: str, listener: Listener, principal: str) -> UpstreamConnection:
-        child = self._supervisor.start(server.spec, _session(key), server.place(key, principal))
+    def _start(
+        self, server: Roster, key: str, listener: Listener, principal: str, given: Given = NOTHING
+    ) -> UpstreamConnection:
+        started = replace(server.spec, given=given) if given else server.spec
+        child = self._supervisor.start(started, _session(key), server.place(key, principal))
+        if given.values:
+            logs.redact.hold(given.values.values())
         self._tally.started(server.spec.name)
         connection = UpstreamConnection(
             self._reactor, server.spec, child, listener, lambda closed: self._closed(server, closed), self._tally
         )
-        connection.principal = principal
+        connection.principal, connection.given = principal, given
         self._connections[child] = connection
         server.enter(key, connection)
         return connection
@@ -380,6 +389,8 @@ class UpstreamPool:
         if connection.key == TRIAL:
             server.breaker.trying = False
         self._connections.pop(connection.child, None)
+        if connection.given.values:
+            logs.redact.let_go(connection.given.values.values())
         self._supervisor.gone(connection.child)
         self._tally.ended(server.spec.name, reason_of(connection))
         ended = connection.child.exit
@@ -398,6 +409,8 @@ class UpstreamPool:
         server.refresh(self._reactor.clock())
 
     def _count_failure(self, server: Roster, connection: UpstreamConnection) -> None:
+        if connection.given:
+            return  # what its client alone has may be why: nobody else must wait for that
         now, breaker = self._reactor.clock(), server.breaker
         child, ended = connection.child, connection.child.exit
         if child.error is not None and child.error.fault == "operator":

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
+import msgspec
+
 from metamcp.gateway.interface import Client, Transport
+from metamcp.web import passing
 from metamcp.web.incoming import Incoming
 
 _UNKNOWN = "unknown"
@@ -19,6 +22,16 @@ def client(
         endpoint, incoming.principal, transport, session, revision, network(incoming.remote_address),
         incoming.request_id, incoming.trace,
     )  # fmt: skip
+
+
+def opening(incoming: Incoming, endpoint: str, transport: Transport, revision: str = "") -> Client:
+    """Of a request that may start instances for its client: with the headers that servers want of it. Raises
+    InvalidRequest for one that cannot be passed on."""
+    found = client(incoming, endpoint, transport, "", revision)
+    door = incoming.door
+    if door is None or not door.passes:
+        return found
+    return msgspec.structs.replace(found, passed=passing.passed(incoming, door.passes))
 
 
 def owner(incoming: Incoming) -> str:

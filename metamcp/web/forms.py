@@ -13,7 +13,6 @@ from metamcp.web.incoming import Incoming
 from metamcp.web.present import incoming as present
 from metamcp.web.reading import read_body
 
-COOKIE = "metamcp_console"
 TOKEN_FIELD, TOKEN_HEADER = "csrf", "X-CSRF-Token"
 MOST_FIELDS = 1000
 
@@ -47,7 +46,7 @@ def token(incoming: Incoming) -> str:
 
 def cookie(incoming: Incoming) -> str:
     """As the browser sent it, whoever it is; "" for none."""
-    return parse_cookie(incoming.environ).get(COOKIE, "")
+    return parse_cookie(incoming.environ).get(signing_in.COOKIE, "")
 
 
 def fields(incoming: Incoming) -> dict[str, str]:

@@ -30,7 +30,7 @@ def open_stream(incoming: Incoming, endpoint: str) -> Outgoing:
         query = {"sessionId": opened.session} | ({"ticket": ticket} if ticket else {})
         return sse.event(f"{base}/message?{urlencode(query, quote_via=quote)}".encode(), "endpoint")
 
-    exchange = incoming.state.gateway.exchange(OpenSse(caller.client(incoming, endpoint, "sse")))
+    exchange = incoming.state.gateway.exchange(OpenSse(caller.opening(incoming, endpoint, "sse")))
     return streaming.stream(incoming, auth.revocable(incoming, exchange), greeting)
 
 

@@ -55,7 +55,7 @@ def post(incoming: Incoming, endpoint: str, body: bytes) -> Outgoing:
         return Outgoing(202)
     if incoming.state.traces is not None:
         spans.begin(incoming, found.method, found.params, None)
-    client = caller.client(incoming, endpoint, "http", revision=envelope.REVISION)
+    client = caller.opening(incoming, endpoint, "http", envelope.REVISION)
     asked = Stateless(client, found.method, found.id, found.params, found.mirrored)
     exchange = incoming.state.gateway.exchange(asked)
     return _answer(incoming, Watched(revocable(incoming, exchange), incoming.connection), found)

@@ -88,4 +88,6 @@ def _client(incoming: Incoming, endpoint: str, session_required: bool) -> Client
     if session_required and not session:
         raise InvalidRequest(f"the header {streaming.SESSION_HEADER} is missing: initialize first")
     revision = incoming.header("MCP-Protocol-Version") or ""
-    return caller.client(incoming, endpoint, "http", session if session_required else "", revision)
+    if not session_required:
+        return caller.opening(incoming, endpoint, "http", revision)
+    return caller.client(incoming, endpoint, "http", session, revision)

@@ -198,7 +198,8 @@ def test_no_secret_is_shown_anywhere(gateway: GatewayProcess, operator: Operator
 def test_endpoints_and_what_a_client_finds_there(operator: Operator) -> None:
     endpoints = {item["name"]: item for item in operator.get("/api/endpoints")}
     assert endpoints["closed"] == {
-        "name": "closed", "namespace": "default", "transports": ["streamable-http", "sse"], "auth": "api-key"
+        "name": "closed", "namespace": "default", "transports": ["streamable-http", "sse"], "auth": "api-key",
+        "discovery": "list",
     }  # fmt: skip
     catalog = operator.get("/api/endpoints/closed/catalog")
     assert {tool["name"] for tool in catalog["tools"]} >= {"good__echo", "talks__whoami"}

@@ -122,7 +122,8 @@ class Resolver:
         resolved = self._values(spec)
         if not is_container_command(spec.command):
             basics = environment.basics(self.environ)
-            plan = launch.process_plan(spec, resolved.args, resolved.env, basics, resolved.secrets)
+            secret = (*resolved.secrets, *resolved.passing)
+            plan = launch.process_plan(spec, resolved.args, resolved.env, basics, secret)
             return Effective(plan, None, None)
         run, verdict = self._allowed(spec, resolved)
         decision = self._decide(spec, run, verdict)
@@ -136,7 +137,7 @@ class Resolver:
             labels=container_labels(self.identity, spec.name, session[:_SHORT], spec.fingerprint()),
             container_name=container_name(spec.name, self.unique()),
             engine_env=self.dialect.environment(self.environ, self.engine),
-            secret_values=resolved.secrets,
+            secret_values=(*resolved.secrets, *resolved.passing),
             rule=verdict.rule.pattern if verdict.rule else "",
             spell=self.dialect.spell,
         )

@@ -67,5 +67,11 @@ def channel(server: str, name: str, value: str, engine_names: Container[str]) ->
     return "argv" if public else "environment"
 
 
+def refuse_on_argv(server: str, name: str) -> NoReturn:
+    """For what belongs to one client and has the name of a variable that everybody may see (env-secret-on-argv)."""
+    advice = "pass it under another name"
+    _refuse(server, "env-secret-on-argv", f"a process list would show what {name} holds for one client", advice)
+
+
 def _refuse(server: str, rule: str, text: str, advice: str) -> NoReturn:
     raise RefusedByPolicy(f"server {server!r}: {text}", server=server, rule=rule, advice=advice)

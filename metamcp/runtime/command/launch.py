@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metamcp.config.model import ServerSpec
-from metamcp.runtime.command.env_names import channel
+from metamcp.runtime.command.env_names import channel, refuse_on_argv
 from metamcp.runtime.command.grammar import DockerRun, emit
 from metamcp.runtime.command.localhost import rewrite, rewrite_env
 from metamcp.runtime.policy.case import Decision
@@ -84,15 +84,18 @@ def plan(
     """Start ``decision.run`` under ``container_name``.
 
     ``resolved_env`` is ``spec.env`` after ``${}``; it wins over the arguments, and is pointed away from
-    localhost as the decision says. ``secret_values`` is what ``${}`` became. ``engine_env`` is what the docker
-    CLI needs itself (PATH, HOME, DOCKER_HOST …) and is never overridden.
+    localhost as the decision says, but for what a client sent. ``secret_values`` is what ``${}`` became, and what a
+    client sent. ``engine_env`` is what the docker CLI needs itself (PATH, HOME, DOCKER_HOST …) and is never overridden.
     ``rule``: the pattern that allows the image. ``spell`` makes the argv.
     Raises RefusedByPolicy (env-name-reserved, env-name-invalid, env-value-invalid, env-secret-on-argv).
     """
     configured = rewrite_env(resolved_env) if decision.points_localhost else resolved_env
-    values = {**_written_env(decision.run), **configured}
+    values = {**_written_env(decision.run), **configured, **spec.given.values}
     channels = {name: channel(spec.name, name, value, engine_env) for name, value in values.items()}
     hidden = {name: value for name, value in values.items() if channels[name] == "environment"}
+    for name in (*spec.given.values, *spec.given.templates):
+        if channels[name] == "argv":
+            refuse_on_argv(spec.name, name)
     run = _with_env(decision.run, values, hidden).with_option("name", container_name)
     for key, value in labels.items():
         run = run.with_option("label", f"{key}={value}")

@@ -54,4 +54,4 @@ def _onward(path: str) -> Response:
 
 def _set_cookie(asked: Incoming, response: Response, value: str, seconds: int) -> None:
     secure = resource.used_url(asked).startswith("https:")
-    response.set_cookie(forms.COOKIE, value, seconds, httponly=True, samesite="Strict", secure=secure, path="/")
+    response.set_cookie(signing_in.COOKIE, value, seconds, httponly=True, samesite="Strict", secure=secure, path="/")

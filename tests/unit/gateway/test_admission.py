@@ -71,7 +71,8 @@ def test_the_keys_of_an_issuer_are_told_before_the_answer_to_who_asked_for_them(
 def test_nothing_of_servers_and_images_is_told() -> None:
     gate = house(KEYS)
     document = json.loads(watch(gate).items[0].data)
-    assert document == {"endpoints": {"dev": {"auth": "api-key", "trust": None, "rate_limit": ""}}, "jwks": {}}
+    door = {"auth": "api-key", "trust": None, "rate_limit": "", "passes": []}
+    assert document == {"endpoints": {"dev": door}, "jwks": {}}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ def endpoints() -> Endpoints:
 def test_endpoints_are_listed_with_the_kind_of_what_they_ask_for() -> None:
     got = Got()
     endpoints().list(got.reply, Ask("endpoints"))
-    expected = {"name": "dev", "namespace": "all", "transports": ["streamable-http", "sse"], "auth": "none"}
+    both = ["streamable-http", "sse"]
+    expected = {"name": "dev", "namespace": "all", "transports": both, "auth": "none", "discovery": "list"}
     assert got.answer == [expected]
 
 

@@ -97,6 +97,27 @@ def test_value_cannot_forge_a_line_or_steer_a_terminal(style: str, value: str) -
     assert line.removesuffix("\n").isprintable()
 
 
+def test_what_a_client_sent_is_masked_while_it_is_held_and_a_while_after_that() -> None:
+    redact = logs.Redactor()
+    redact.add(["lasting-secret"])
+    redact.hold(["tenant-1", "abc"])
+    redact.hold(["tenant-1"])
+    redact.let_go(["tenant-1", "abc"])
+    many = [f"other-{number}-x" for number in range(logs.MOST_PAST)]
+    for value in many:
+        redact.hold([value])
+        redact.let_go([value])
+    assert redact("tenant-1 abc lasting-secret other-0-x") == "*** abc *** ***"
+    redact.let_go(["tenant-1"])
+    assert redact("tenant-1 other-0-x other-1-x lasting-secret") == "*** other-0-x *** ***"
+    for value in many:
+        redact.hold([value])
+        redact.let_go([value])
+    redact.hold(["one-more-x"])
+    redact.let_go(["one-more-x"])
+    assert redact("tenant-1 one-more-x lasting-secret") == "tenant-1 *** ***"
+
+
 def test_exception_and_its_secrets_stay_on_one_masked_line() -> None:
     stream = io.StringIO()
     logs.configure("INFO", "text", stream)

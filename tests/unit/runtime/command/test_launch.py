@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metamcp.config.given import Given
 from metamcp.config.model import ImageRule, ServerSpec
 from metamcp.errors import RefusedByPolicy
 from metamcp.runtime.command.grammar import parse
@@ -128,6 +129,27 @@ def test_resolved_name_is_checked_even_when_the_policy_never_saw_it() -> None:
     with pytest.raises(RefusedByPolicy) as caught:
         plan(spec, decision, {"LD_PRELOAD": "x"}, labels={}, container_name="n", engine_env=ENGINE, secret_values=())
     assert caught.value.data["rule"] == "env-name-reserved"
+
+
+@pytest.mark.parametrize("given", [Given({"HOME": "hidden"}), Given({}, {"HTTP_PROXY": "hidden"})])
+def test_what_belongs_to_one_client_is_not_put_on_argv(given: Given) -> None:
+    spec, decision = decided(["run", "image"], {})
+    spec = replace(spec, given=given)
+    resolved = {**given.values, **given.templates}
+    with pytest.raises(RefusedByPolicy) as caught:
+        plan(spec, decision, resolved, labels={}, container_name="n", engine_env=ENGINE, secret_values=())
+    assert caught.value.data["rule"] == "env-secret-on-argv"
+    assert "hidden" not in str(caught.value) + repr(caught.value.data)
+
+
+def test_what_a_client_sent_arrives_as_it_was_sent_and_is_masked() -> None:
+    spec, decision = decided(["run", "image"], {}, host_gateway=True)
+    url = "http://localhost:8000/x"
+    spec = replace(spec, given=Given({"BACK": url}))
+    resolved = {"BACK": url, "OWN": url}
+    made = plan(spec, decision, resolved, labels={}, container_name="n", engine_env=ENGINE, secret_values=[url])
+    assert made.env["BACK"] == url and made.env["OWN"] != url
+    assert url in made.secret_values and url not in made.shown
 
 
 def test_proxy_with_a_password_is_refused() -> None:

@@ -12,14 +12,13 @@ import pytest
 from fake_gateway import HEARTBEAT, FakeGateway, Open, ScriptedExchange
 from werkzeug.test import TestResponse
 
-from metamcp.access import keyfile, keys
+from metamcp.access import keyfile, keys, signing_in
 from metamcp.access.keyfile import KeyFile
 from metamcp.access.keys import ADMIN, Record
 from metamcp.access.policy import Door, Policy, Trust
 from metamcp.errors import SupervisorAway
 from metamcp.gateway.interface import ORDERS, Ask, Exchange, Is, Outbound, Request, Stateless, failure
 from metamcp.web.application import create_app
-from metamcp.web.forms import COOKIE
 from metamcp.web.state import WebState
 
 KEY, OTHER = keys.mint(b"k" * keys.KEY_BYTES), keys.mint(b"o" * keys.KEY_BYTES)
@@ -312,7 +311,7 @@ def test_signing_out_forgets_the_cookie(site: Site) -> None:
     site.sign_in()
     out = site.send("/logout", csrf=site.token())
     assert (out.status_code, out.headers["Location"]) == (303, "/login")
-    assert site.http.get_cookie(COOKIE) is None
+    assert site.http.get_cookie(signing_in.COOKIE) is None
     assert site.get("/").status_code == 303
 
 
