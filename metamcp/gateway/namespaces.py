@@ -56,14 +56,15 @@ class Namespaces:
         return {name: self._all[spec.namespace, spec.discovery].view for name, spec in endpoints}
 
     def follow(self) -> None:
-        """Be what is configured now. A namespace that is gone leads nowhere, whoever still holds it."""
-        config = self._live.config
-        former = [it for it in self._all.values() if it.spec.name not in config.namespaces]
+        """Be what is configured now. A namespace that is gone, or that no endpoint shows in this way any more, leads
+        nowhere, whoever still holds it."""
+        wanted = self._wanted()
+        former = [self._all.pop(key) for key in self._all.keys() - wanted.keys()]
         for namespace in former:
             namespace.follow(replace(namespace.spec, servers=(), namespaces=()))
-        self._stacks.keep(config.namespaces)
+        self._stacks.keep(self._live.config.namespaces)
         known, self._all = self._all, {}
-        for key, spec in self._wanted().items():
+        for key, spec in wanted.items():
             self._all[key] = known.get(key) or self._namespace(spec)
             self._all[key].follow(spec)
 

@@ -240,7 +240,9 @@ def test_a_tool_with_the_name_of_one_of_the_two_has_its_servers_before_it() -> N
 
 def test_another_way_of_discovery_is_taken_over_at_once(gate: Gate) -> None:
     customer = Customer(gate)
+    held = gate.namespaces.at("dev")
     gate.reload(endpoints={"dev": EndpointSpec("dev", "all")})
+    assert held is not None and held.view.routes["tools"] == {}
     assert len(names(customer.ask("tools/list"))) == 3
     assert customer.call("search_tools", query="x").error["code"] == -32602
     gate.reload(endpoints=ENDPOINTS)
