@@ -22,6 +22,7 @@ TRY = "/console/endpoints/dev/tools/git__log"
 PAGES = [
     "/", "/console/servers/git", "/console/sessions", "/console/calls", "/console/endpoints", "/console/endpoints/dev",
     "/console/endpoints/open", "/console/endpoints/sso", TRY, "/console/diagnostics",
+    *(f"/console/endpoints/{name}/inspect" for name in ("dev", "open", "sso")),
 ]  # fmt: skip
 
 
