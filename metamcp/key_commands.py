@@ -1,4 +1,4 @@
-"""``python -m metamcp keys …``: API keys are made, listed and revoked here, and nowhere else."""
+"""``python -m metamcp keys …``: API keys are made, listed and revoked, as over HTTP (``factory/key_keeping.py``)."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from datetime import UTC, datetime
 
 import click
 
-from metamcp.access import keyfile, keys
-from metamcp.access.keys import ADMIN, KeysUnusable, Record
+from metamcp.access import issuing, keyfile, keys
+from metamcp.access.issuing import KeysRefused, Wish
+from metamcp.access.keys import KeysUnusable, Record
 from metamcp.config.loader import load
 from metamcp.config.settings import Settings
 from metamcp.errors import ConfigInvalid
 
+_AS_TYPED = {"name": "NAME", "scopes": "scope", "expires": "--expires"}
+
 
 def create(settings: Settings, name: str, scopes: Sequence[str], expires: str | None) -> None:
     """Make a key; print it, and nothing else, on standard output. Raises ClickException."""
-    problems = [f"NAME {keys.name_problem(name)}"] if keys.name_problem(name) else []
-    problems += [f"scope {scope!r} {problem}" for scope in scopes if (problem := keys.scope_problem(scope))]
-    seconds = keys.seconds_of(expires) if expires is not None else None
-    if expires is not None and seconds is None:
-        problems.append("--expires must be such as 12h, 90d or 52w: a number of s, m, h, d or w, at most ten years")
-    if problems:
-        raise click.UsageError("; ".join(problems))
-    _warn_of_unknown(settings, scopes)
-    now = int(time.time())
-    key = keys.mint(secrets.token_bytes(keys.KEY_BYTES))
-    record = Record(name, keys.hash_of(key), tuple(dict.fromkeys(scopes)), now, now + seconds if seconds else None)
-    _change(settings, lambda records: _add(records, record))
+    wish = Wish(name, tuple(scopes), expires)
+    if problems := wish.problems():
+        raise click.UsageError("; ".join(f"{_AS_TYPED[member]} {text}" for member, text in problems))
+    _warn_of_unknown(settings, wish)
+    key, record = wish.issue(int(time.time()), secrets.token_bytes(keys.KEY_BYTES))
+    _change(settings, lambda records: issuing.add(records, record))
     click.echo(f"key {record.id} of {name}: keep it now, it is not shown again", err=True)
     click.echo(key)
 
@@ -72,16 +69,12 @@ def revoke(settings: Settings, name: str, identifier: str) -> None:
                    "and restart the web workers", err=True)  # fmt: skip
 
 
-def _add(records: list[Record], record: Record) -> None:
-    if len(records) >= keys.MAX_KEYS:
-        raise click.ClickException(f"there are {keys.MAX_KEYS} keys, which is the most; revoke what is not in use")
-    records.append(record)
-
-
 def _change(settings: Settings, change: keyfile.Change) -> tuple[Record, ...]:
     path = keyfile.path_in(settings.state_dir)
     try:
         return keyfile.rewrite(path, change)
+    except KeysRefused as refused:
+        raise click.ClickException(str(refused)) from refused
     except (OSError, KeysUnusable) as error:
         raise _unusable(settings, error) from error
 
@@ -91,16 +84,14 @@ def _unusable(settings: Settings, error: Exception) -> click.ClickException:
     return click.ClickException(f"{keyfile.path_in(settings.state_dir)} cannot be used: {reason}")
 
 
-def _warn_of_unknown(settings: Settings, scopes: Sequence[str]) -> None:
-    """A key may be made before its endpoint, and where the configuration is not to be had."""
+def _warn_of_unknown(settings: Settings, wish: Wish) -> None:
+    """Where the configuration is to be had."""
     try:
         endpoints = load(settings.config_dir).config.endpoints
     except ConfigInvalid:
         return
-    for scope in scopes:
-        if scope != ADMIN and scope not in endpoints:
-            known = ", ".join(sorted(endpoints)) or "none"
-            click.echo(f"warning: no endpoint is called {scope!r} yet; configured: {known}", err=True)
+    for warning in wish.unknown_scopes(tuple(endpoints)):
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _date(seconds: int | None) -> str:

@@ -80,6 +80,19 @@ def in_clear(name: str, text: str) -> bool:
     return bool(_called_secret({name: literal}) or _passwords([_TOKEN.sub("", text)]))
 
 
+def sounds_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
+def only_references(text: str) -> bool:
+    """Whether nothing stands in ``text`` itself but how it is meant (``Bearer``): neither beside a ``${…}`` nor as its
+    default."""
+    inner = (_INNER.fullmatch(token[1] or "") for token in _TOKEN.finditer(text))
+    if any(found is not None and found["default"] for found in inner):
+        return False
+    return not _SCHEME.sub("", _TOKEN.sub("", text)).strip()
+
+
 def template_problem(text: str) -> str | None:
     """What is wrong with the ``${…}`` of a text, or None. The answer repeats nothing of the text."""
     for token in _TOKEN.finditer(text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metamcp.config.live import Live
+from metamcp.config.model import EndpointSpec
 from metamcp.gateway.interface import Ask, Reply
 from metamcp.gateway.listings import KINDS
 from metamcp.gateway.namespaces import Namespaces
@@ -23,11 +24,7 @@ class Endpoints:
 
     def list(self, reply: Reply, _ask: Ask) -> None:
         """For ``Ask("endpoints")``."""
-        found = [
-            {"name": spec.name, "namespace": spec.namespace, "transports": _TRANSPORTS, "auth": spec.auth}
-            for spec in self._live.config.endpoints.values()
-        ]
-        reply.answer(jsonrpc.encode(found))
+        reply.answer(jsonrpc.encode([_shown(spec) for spec in self._live.config.endpoints.values()]))
 
     def catalog(self, reply: Reply, ask: Ask) -> None:
         """For ``Ask("catalog")``: the lists as a client gets them, and what is missing in them, and why."""
@@ -42,3 +39,14 @@ class Endpoints:
         missing = [f"server {name!r} is missing: {reason}" for name, reason in namespace.missing().items()]
         found["problems"] = [*namespace.view.problems, *missing]
         answer(reply, (200, found))
+
+
+def _shown(spec: EndpointSpec) -> dict[str, Any]:
+    """With what is configured of it beside that."""
+    found: dict[str, Any] = {"name": spec.name, "namespace": spec.namespace, "transports": _TRANSPORTS}
+    found["auth"] = spec.auth
+    if spec.rate_limit:
+        found["rateLimit"] = spec.rate_limit
+    if spec.oauth is not None:
+        found["oauth"] = {"issuer": spec.oauth.issuer}
+    return found

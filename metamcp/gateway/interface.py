@@ -76,12 +76,14 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
 Subject = Literal[
     "status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset", "accept-image",
     "access", "issuer-keys", "events", "stderr", "restart", "stop", "wake", "calls", "history", "endpoints", "catalog",
-    "metrics", "link", "sign-in", "try-tool", "inspect",
+    "metrics", "link", "sign-in", "try-tool", "inspect", "configured", "plan-change", "create", "replace", "change",
+    "delete", "keys", "create-key", "revoke-key",
 ]  # fmt: skip
 
 ORDERS: frozenset[Subject] = frozenset(
-    {"reload", "reset", "accept-image", "restart", "stop", "wake", "sign-in", "try-tool", "inspect"}
-)
+    {"reload", "reset", "accept-image", "restart", "stop", "wake", "sign-in", "try-tool", "inspect", "create", "replace",
+     "change", "delete", "create-key", "revoke-key"}
+)  # fmt: skip
 """What operators do; each is noted in the audit log. The web tier does ``sign-in``, ``try-tool`` and ``inspect``."""
 
 
@@ -92,6 +94,23 @@ class Lines(msgspec.Struct, frozen=True, array_like=True):
     after: int = 0
     tail: int = 1000
     follow: bool = True
+
+
+MAX_EDIT = 256 * 1024
+"""Bytes of the body of one change."""
+
+
+class Edit(msgspec.Struct, frozen=True, array_like=True):
+    """One thing of the configuration, which is read or changed: of which collection, ``name`` ("" for all of it), what
+    to do, the JSON of the request, the tags of the file that it may be done to (none: whatever it is), and in front of
+    which rule a new one stands."""
+
+    of: Literal["servers", "namespaces", "endpoints", "images", "keys"]
+    name: str = ""
+    how: Literal["create", "replace", "change", "delete"] = "change"
+    body: bytes = b""
+    tags: tuple[str, ...] = ()
+    before: str = ""
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -105,6 +124,9 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
     ``events`` and ``stderr`` are OPENED, unless they are answered with why not, and go on until they are closed:
     ``events`` with EVENTs of a name (``status``, ``calls``), a space and a document, each at once and with each
     change; ``stderr`` with one for each of ``lines``, which has its number.
+    ``configured`` reads what ``edit`` names, ``create``, ``replace``, ``change`` and ``delete`` do what it says, and
+    ``plan-change`` tells what would come of that; the argument is the collection and the name. ``keys`` are all of
+    them; ``create-key`` has its wish in ``edit``, ``revoke-key`` is about an id.
     ``principal`` and ``address``: who orders, for the audit log."""
 
     subject: Subject
@@ -112,6 +134,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
     principal: str = ""
     address: str = ""
     lines: Lines = Lines()
+    edit: Edit | None = None
 
 
 class Stateless(msgspec.Struct, frozen=True, array_like=True, tag=6):

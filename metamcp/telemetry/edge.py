@@ -18,8 +18,8 @@ UNREAD = "(unread)"
 
 _ROUTES = {
     "streamable": "mcp", "sse": "sse", "sse.message": "message", "probe": "probe", "docker_test": "docker-test",
-    "well_known": "well-known", "ops": "api", "orders": "api", "standing": "api", "ops.health": "health",
-    "ops.ready": "ready", "ops.metrics": "metrics", "console": "console", UNREAD: UNREAD,
+    "well_known": "well-known", "ops": "api", "orders": "api", "standing": "api", "administration": "api",
+    "ops.health": "health", "ops.ready": "ready", "ops.metrics": "metrics", "console": "console", UNREAD: UNREAD,
 }  # fmt: skip
 """By the name of a view (``streamable.post``), or of its blueprint."""
 

@@ -9,6 +9,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from metamcp.telemetry.edge import EDGE, route_of
 from metamcp.web import (
+    administration,
     auth,
     cors,
     docker_test,
@@ -47,7 +48,7 @@ def create_app(state: WebState) -> Flask:
     auth.register(app)
     forms.register(app)
     rates.register(app)  # who is limited is known by now
-    for room in (streamable, sse, probe, docker_test, ops, orders, standing, well_known, console):
+    for room in (streamable, sse, probe, docker_test, ops, orders, administration, standing, well_known, console):
         app.register_blueprint(room.blueprint)
     app.after_request(_count)
     return app

@@ -85,6 +85,11 @@ def is_operator(incoming: Incoming) -> bool:
     return record is not None and record.valid(time.time()) and ADMIN in record.scopes
 
 
+def keys_are_made(incoming: Incoming) -> bool:
+    """Has anybody ever made a key?"""
+    return _configured(incoming)
+
+
 def revocable(incoming: Incoming, exchange: Exchange) -> Exchange:
     """The exchange of a request, which ends when the key that it was begun with is revoked."""
     if incoming.record is None:
