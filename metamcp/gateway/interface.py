@@ -81,8 +81,8 @@ Subject = Literal[
 ]  # fmt: skip
 
 ORDERS: frozenset[Subject] = frozenset(
-    {"reload", "reset", "accept-image", "restart", "stop", "wake", "sign-in", "try-tool", "inspect", "create", "replace",
-     "change", "delete", "create-key", "revoke-key"}
+    {"reload", "reset", "accept-image", "restart", "stop", "wake", "sign-in", "try-tool", "inspect", "create",
+     "replace", "change", "delete", "create-key", "revoke-key"}
 )  # fmt: skip
 """What operators do; each is noted in the audit log. The web tier does ``sign-in``, ``try-tool`` and ``inspect``."""
 

@@ -2,7 +2,9 @@
 
 import * as actions from "./actions.js";
 import * as charts from "./charts.js";
+import * as configuration from "./configuration.js";
 import * as copying from "./copying.js";
+import * as editing from "./editing.js";
 import * as fields from "./fields.js";
 import * as inspector from "./inspector.js";
 import * as overview from "./overview.js";
@@ -11,4 +13,4 @@ import * as times from "./times.js";
 
 for (const element of document.querySelectorAll(".scripted")) element.hidden = false;
 for (const element of document.querySelectorAll(".unscripted")) element.hidden = true;
-for (const room of [times, actions, copying, fields, overview, stderr, charts, inspector]) room.start();
+for (const room of [times, actions, copying, fields, overview, stderr, charts, inspector, configuration, editing]) room.start();

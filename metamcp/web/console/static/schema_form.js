@@ -1,6 +1,7 @@
 // The fields of a schema, as the console decides on them (tool_form.py), in a form that a script has made.
 
 import { made } from "./elements.js";
+import { readable } from "./exchanged.js";
 import { tell, watch } from "./fields.js";
 
 let forms = 0;
@@ -71,7 +72,7 @@ const WORDS = { text: "text", line: "text", choice: "choice", number: "number", 
 
 const INPUTS = {
   text: (field) => area(field, 2),
-  json: (field) => area(field, 4),
+  json: (field) => area({ ...field, value: readable(field.value) }, 4),
   line: (field) => line(field, ""),
   number: (field) => line(field, "decimal"),
   integer: (field) => line(field, "numeric"),

@@ -23,6 +23,8 @@ PAGES = [
     "/", "/console/servers/git", "/console/sessions", "/console/calls", "/console/endpoints", "/console/endpoints/dev",
     "/console/endpoints/open", "/console/endpoints/sso", TRY, "/console/diagnostics",
     *(f"/console/endpoints/{name}/inspect" for name in ("dev", "open", "sso")),
+    "/console/configuration", "/console/configuration/images/ghcr.io/a/*",
+    *(f"/console/configuration/{kind}" for kind in ("servers", "namespaces", "endpoints", "images")),
 ]  # fmt: skip
 
 
@@ -97,7 +99,8 @@ def test_every_value_is_in_the_page_without_any_script(open_site: Site) -> None:
 
 
 def test_a_server_or_tool_that_is_not_there_is_404_as_a_page(open_site: Site) -> None:
-    for path in ("/console/servers/none", "/console/endpoints/none", "/console/endpoints/dev/tools/none"):
+    unknown = ["/console/servers/none", "/console/endpoints/none", "/console/endpoints/dev/tools/none"]
+    for path in (*unknown, "/console/configuration/none", "/console/configuration/keys/a"):
         page = open_site.get(path)
         assert (page.status_code, page.mimetype) == (404, "text/html"), path
 
