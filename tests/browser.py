@@ -82,6 +82,17 @@ class Browser:
 
 
 @contextmanager
+def undisturbed(window: Browser) -> Iterator[None]:
+    """A test in which no page complains, of a script, of what the policy forbids, of an address, but of what the test
+    has provoked and taken; and in which no text of a server became more than text."""
+    window.errors()
+    yield
+    assert window.errors() == []
+    assert window.driver.title != "taken over"
+    assert window.look("document.querySelectorAll('img:not([src^=\"/console/static/\"])').length") == 0
+
+
+@contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
     """For as long as the tests that share it; ``folder`` holds its profile."""
     options = Options()

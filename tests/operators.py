@@ -61,8 +61,7 @@ class Operator:
 
     def audited(self) -> list[dict[str, Any]]:
         """What operators have ordered, as the audit log has it so far."""
-        lines = (self.gateway.folder / "var" / "audit.jsonl").read_text().splitlines()
-        return [line for line in map(json.loads, lines) if line["event"] == "operator"]
+        return audited(self.gateway)
 
 
 class Administrator(Operator):
@@ -113,3 +112,20 @@ def server_of(status: Mapping[str, Any], name: str) -> dict[str, Any]:
 def until(events: Iterator[ServerEvent], name: str, true: Callable[[Any], bool]) -> Any:
     """The first document of this name that is so."""
     return next(document for event in events if event.name == name and true(document := json.loads(event.data)))
+
+
+def audited(gateway: GatewayProcess) -> list[dict[str, Any]]:
+    """What operators did, in the audit log."""
+    lines = (gateway.folder / "var" / "audit.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == "operator"]
+
+
+def keys(gateway: GatewayProcess, *arguments: str) -> str:
+    """What ``metamcp keys`` writes."""
+    own = {"METAMCP_CONFIG_DIR": gateway.folder / "config", "METAMCP_STATE_DIR": gateway.folder / "var"}
+    done = subprocess.run(
+        [sys.executable, "-m", "metamcp", "keys", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30,
+        env={**os.environ, **{name: str(path) for name, path in own.items()}},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()

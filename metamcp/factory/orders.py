@@ -86,7 +86,7 @@ def noting() -> dict[str, Operator]:
     def obey(reply: Reply, _ask: Ask) -> None:
         answer(reply, done("it is noted"))
 
-    return {"sign-in": obey, "try-tool": obey}
+    return {"sign-in": obey, "try-tool": obey, "inspect": obey}
 
 
 def reloading(reloader: Callable[[], Reloader]) -> Operator:

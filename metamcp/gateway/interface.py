@@ -95,15 +95,15 @@ class Delete(msgspec.Struct, frozen=True, array_like=True, tag=4):
 Subject = Literal[
     "status", "ready", "docker-check", "docker-test", "docker-info", "reload", "reset", "accept-image",
     "access", "issuer-keys", "events", "stderr", "restart", "stop", "wake", "calls", "history", "endpoints", "catalog",
-    "metrics", "link", "sign-in", "try-tool", "configured", "plan-change", "create", "replace", "change", "delete",
-    "keys", "create-key", "revoke-key",
+    "metrics", "link", "sign-in", "try-tool", "inspect", "configured", "plan-change", "create", "replace", "change",
+    "delete", "keys", "create-key", "revoke-key",
 ]  # fmt: skip
 
 ORDERS: frozenset[Subject] = frozenset(
-    {"reload", "reset", "accept-image", "restart", "stop", "wake", "sign-in", "try-tool", "create", "replace", "change",
-     "delete", "create-key", "revoke-key"}
+    {"reload", "reset", "accept-image", "restart", "stop", "wake", "sign-in", "try-tool", "inspect", "create",
+     "replace", "change", "delete", "create-key", "revoke-key"}
 )  # fmt: skip
-"""What operators do; each is noted in the audit log. ``sign-in`` and ``try-tool`` are done by the web tier."""
+"""What operators do; each is noted in the audit log. The web tier does ``sign-in``, ``try-tool`` and ``inspect``."""
 
 
 class Lines(msgspec.Struct, frozen=True, array_like=True):
@@ -134,7 +134,8 @@ class Edit(msgspec.Struct, frozen=True, array_like=True):
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """A question or an order of an operator; the answer is JSON. ``argument``: what it is about, where that is needed:
-    a server, an endpoint (``catalog``), an endpoint and a tool (``try-tool``), an issuer's source.
+    a server, an endpoint (``catalog``), an endpoint and a tool (``try-tool``) or a session (``inspect``), an issuer's
+    source.
     The web tier asks what has a route of its own, and for itself: ``access`` is what the endpoints ask of those who
     enter (``access/policy.py``), an EVENT at once and with each change, until it is closed; ``issuer-keys`` has the
     keys of a source asked for anew, and is answered when ``access`` has told them; ``link`` is answered at once, for

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser import Browser, browser
+from browser import Browser, browser, undisturbed
 from gateway_process import ROOT, GatewayProcess, eventually, process_server, running_gateway
+from operators import audited, keys
 from selenium.webdriver import Keys
 
 from metamcp.web.console.formats import shown
@@ -53,23 +53,9 @@ def window(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(autouse=True)
-def no_page_complains(window: Browser) -> Iterator[None]:
-    """Of a script, of what the policy forbids, of an address; but a test may take what it has provoked."""
-    window.errors()
-    yield
-    assert window.errors() == []
-
-
-@pytest.fixture(autouse=True)
-def nothing_was_taken_over(window: Browser, no_page_complains: None) -> Iterator[None]:
-    yield
-    assert window.driver.title != "taken over"
-    assert window.look("document.querySelectorAll('img:not([src^=\"/console/static/\"])').length") == 0
-
-
-def audited(gateway: GatewayProcess) -> list[dict[str, Any]]:
-    lines = (gateway.folder / "var" / "audit.jsonl").read_text().splitlines()
-    return [line for line in map(json.loads, lines) if line["event"] == "operator"]
+def no_page_complains_or_is_taken_over(window: Browser) -> Iterator[None]:
+    with undisturbed(window):
+        yield
 
 
 def live(window: Browser) -> None:
@@ -334,16 +320,6 @@ def test_diagnostics_are_made_at_a_click(window: Browser) -> None:
 
 
 # --- signing in --------------------------------------------------------------------------------------------
-
-
-def keys(gateway: GatewayProcess, *arguments: str) -> str:
-    own = {"METAMCP_CONFIG_DIR": gateway.folder / "config", "METAMCP_STATE_DIR": gateway.folder / "var"}
-    done = subprocess.run(
-        [sys.executable, "-m", "metamcp", "keys", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30,
-        env={**os.environ, **{name: str(path) for name, path in own.items()}},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def refused(window: Browser, status: int) -> None:

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 from werkzeug.exceptions import HTTPException
 
 from metamcp.errors import MetaMCPError
-from metamcp.web.console import actions, endpoints, formats, overview, pages, sign_in, try_it
+from metamcp.web.console import actions, editing, endpoints, formats, inspector, overview, pages, sign_in, try_it
 
 blueprint = Blueprint(
     "console", "metamcp.web.console", template_folder="templates", static_folder="static",
@@ -24,6 +24,14 @@ _ROUTES = (
     ("GET", "/console/endpoints/<name>", endpoints.one),
     ("GET", "/console/endpoints/<name>/tools/<tool>", try_it.form),
     ("POST", "/console/endpoints/<name>/tools/<tool>", try_it.call),
+    ("GET", "/console/endpoints/<name>/inspect", inspector.inspect),
+    ("POST", "/console/endpoints/<name>/inspect/messages", inspector.send),
+    ("GET", "/console/endpoints/<name>/inspect/messages", inspector.listen),
+    ("DELETE", "/console/endpoints/<name>/inspect/messages", inspector.end),
+    ("POST", "/console/fields", inspector.fields),
+    ("GET", "/console/configuration", editing.configuration),
+    ("GET", "/console/configuration/<kind>", editing.add),
+    ("GET", "/console/configuration/<kind>/<path:name>", editing.change),
     ("GET", "/console/diagnostics", overview.diagnostics),
     ("POST", "/console/diagnostics", actions.diagnose),
     ("GET", "/login", sign_in.login),

@@ -14,7 +14,7 @@ from metamcp.web.console.pages import led_to, page
 from metamcp.web.incoming import Incoming
 from metamcp.web.present import incoming
 
-_OWN = re.compile(r"/(?:console/[\w.~/%-]*)?", re.ASCII)
+_OWN = re.compile(r"/(?:console/[\w.~/%*:@-]*)?", re.ASCII)
 """Where one may be led after signing in: a page of the console."""
 
 

@@ -135,6 +135,9 @@ def _type(part: Mapping[str, Any]) -> str:
 
 
 def _choices(part: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """With their titles, from ``enumNames`` (Elicitation, 2025-06-18) or ``oneOf`` (2025-11-25)."""
+    if titled := _titled(part):
+        return titled
     values = part.get("enum")
     if "const" in part:
         values = [part["const"]]
@@ -142,7 +145,20 @@ def _choices(part: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         values = [True, False]
     if not isinstance(values, list):
         return ()
-    return tuple((_json(value), value if isinstance(value, str) else _json(value)) for value in values)
+    names = part.get("enumNames")
+    named = names if isinstance(names, list) and len(names) == len(values) else values
+    return tuple((_json(value), _shown(name)) for value, name in zip(values, named, strict=True))
+
+
+def _titled(part: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    variants = part.get("oneOf")
+    if not isinstance(variants, list) or not all("const" in _mapping(it) for it in variants):
+        return ()
+    return tuple((_json(it["const"]), _text(it, "title") or _shown(it["const"])) for it in variants)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _is_short(part: Mapping[str, Any]) -> bool:

@@ -14,15 +14,12 @@ from flask import Response
 from werkzeug.exceptions import NotFound
 
 from metamcp import __version__
-from metamcp.access.policy import Door
-from metamcp.access.principal import ANONYMOUS
-from metamcp.errors import EndpointUnknown, RequestRefused
 from metamcp.gateway.interface import Exchange, Is, Outbound, Stateless
 from metamcp.protocol import envelope, headers, jsonrpc
 from metamcp.protocol.headers import Headers
 from metamcp.web import caller, forms, orders
 from metamcp.web.auth import revocable
-from metamcp.web.console import documents, tool_form
+from metamcp.web.console import documents, entering, tool_form
 from metamcp.web.console.pages import page
 from metamcp.web.hangup import Watched
 from metamcp.web.incoming import Incoming
@@ -58,17 +55,14 @@ def form(name: str, tool: str) -> Response:
 
 def call(name: str, tool: str) -> Response:
     asked, described = incoming(), _tool(name, tool)
-    door = _door(name)
-    if door.auth == "oauth":
-        raise RequestRefused("this endpoint takes tokens of its issuer alone: call the tool with a client that has one")
+    seen = entering.as_client(asked, name)
     schema = described.get("inputSchema")
     filled = tool_form.fill(tool_form.fields_of(schema), forms.fields(asked))
     if filled.arguments is None:
         return _page(name, described, filled, status=400)
     orders.give("try-tool", f"{name} {tool}")
-    _enter(asked, door)
     request = Stateless(
-        caller.client(asked, name, "http", revision=envelope.REVISION), "tools/call", _ID,
+        caller.client(seen, name, "http", revision=envelope.REVISION), "tools/call", _ID,
         _params(tool, filled.arguments), _mirrored(schema, filled.arguments),
     )  # fmt: skip
     return _page(name, described, filled, _ask(asked, request))
@@ -77,15 +71,8 @@ def call(name: str, tool: str) -> Response:
 def _page(
     name: str, described: dict[str, Any], filled: tool_form.Filled, outcome: Outcome | None = None, status: int = 200
 ) -> Response:
-    may = _door(name).auth != "oauth"
+    may = entering.may(name)
     return page("try.html", status, endpoint=name, tool=described, filled=filled, outcome=outcome, may=may)
-
-
-def _door(name: str) -> Door:
-    door = incoming().state.doors.policy().endpoints.get(name)
-    if door is None:
-        raise EndpointUnknown(f"there is no endpoint {name!r} (any more)")
-    return door
 
 
 def _tool(name: str, tool: str) -> dict[str, Any]:
@@ -97,12 +84,6 @@ def _tool(name: str, tool: str) -> dict[str, Any]:
 
 
 # --- the call ----------------------------------------------------------------------------------------------
-
-
-def _enter(asked: Incoming, door: Door) -> None:
-    """As whom the endpoint sees it: nobody in particular, or, where it asks for keys, the name of the operator's."""
-    if door.auth == "none":
-        asked.principal = ANONYMOUS
 
 
 def _params(tool: str, arguments: bytes) -> bytes:

@@ -1,10 +1,13 @@
 // The fields of a tool's form: JSON is checked as soon as it is written, in the words of the browser.
 
 export function start() {
-  for (const field of document.querySelectorAll("textarea[data-json]")) {
-    field.addEventListener("change", () => tell(field, problem(field.value, field.dataset.json)));
-    field.addEventListener("input", () => field.ariaInvalid === "true" && tell(field, problem(field.value, field.dataset.json)));
-  }
+  document.querySelectorAll("textarea[data-json]").forEach(watch);
+}
+
+/** ``field`` is described last by the place of its problem. */
+export function watch(field) {
+  field.addEventListener("change", () => tell(field, problem(field.value, field.dataset.json)));
+  field.addEventListener("input", () => field.ariaInvalid === "true" && tell(field, problem(field.value, field.dataset.json)));
 }
 
 function problem(text, shape) {
@@ -23,7 +26,8 @@ function isObject(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function tell(field, text) {
+/** What is wrong with it; "" for nothing. */
+export function tell(field, text) {
   const place = document.getElementById(field.getAttribute("aria-describedby").split(" ").at(-1));
   field.ariaInvalid = text ? "true" : "false";
   place.textContent = text;

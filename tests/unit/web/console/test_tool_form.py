@@ -56,6 +56,19 @@ def test_each_schema_has_the_field_that_a_person_can_fill_in(part: Any, kind: st
     assert field(part).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("part", "shown"),
+    [
+        ({"enum": ["a", 1], "enumNames": ["one", "two"]}, ["one", "two"]),
+        ({"enum": ["a", 1], "enumNames": ["one"]}, ["a", "1"]),
+        ({"oneOf": [{"const": "a", "title": "one"}, {"const": 1}]}, ["one", "1"]),
+    ],
+)
+def test_choices_are_shown_by_their_titles_and_sent_as_they_are(part: Any, shown: list[str]) -> None:
+    assert field(part).choices == (('"a"', shown[0]), ("1", shown[1]))
+    assert sent(part, "1") == {"a": 1}
+
+
 def test_a_field_says_what_the_schema_says() -> None:
     made = field({"type": "integer", "title": "How many", "description": "of them", "default": 3}, required=True)
     assert (made.name, made.label, made.description, made.value) == (f"{PREFIX}a", "How many", "of them", "3")
