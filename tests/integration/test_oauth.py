@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import jwt
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from gateway_process import GatewayProcess, eventually, process_server, running_gateway
 from issuer import Issuer, SigningKey, claims, running_issuer
@@ -145,6 +146,14 @@ def test_a_good_token_enters_and_its_session_is_its_own(gateway: GatewayProcess,
         headers = {"Authorization": f"Bearer {token}"}
         assert gateway.rpc("tools/list", endpoint="dev", session=session, **headers).status_code == expected
     assert f"alice@{issuer.url}" in {it["principal"] for it in gateway.status()["sessions"]}
+
+
+def test_a_good_token_enters_by_rest_too(gateway: GatewayProcess, good: str) -> None:
+    url = f"{resource(gateway, kind='api')}/good__whoami"
+    assert requests.post(url, headers={"Authorization": f"Bearer {good}"}, timeout=30).status_code == 200
+    refused = requests.post(url, timeout=30)
+    assert (refused.status_code, refused.headers["Content-Type"]) == (401, "application/problem+json")
+    assert challenge(refused)["resource_metadata"].endswith("/metamcp/dev/mcp")
 
 
 def test_each_asymmetric_algorithm_is_taken(gateway: GatewayProcess, issuer: Issuer) -> None:

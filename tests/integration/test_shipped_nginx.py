@@ -70,6 +70,7 @@ def test_clients_and_load_balancers_are_let_through(nginx: Nginx) -> None:
     through = f"http://127.0.0.1:{nginx.port}"
     for path, status in {
         "/health": 200, "/mcp": 400, "/mcp/": 400, "/message": 405, "/metamcp/default/mcp": 400,
+        "/metamcp/default/api": 200,
         "/.well-known/oauth-protected-resource/metamcp/default/mcp": 404,
     }.items():  # fmt: skip
         assert requests.get(through + path, timeout=10).status_code == status, path
