@@ -72,13 +72,17 @@ schemas = st.recursive(st.booleans() | st.just({}) | scalars, _objects, max_leav
 roots = _objects(schemas)
 """What may stand as the schema of a tool: objects."""
 
-narrowing = roots.filter(lambda schema: not _inverts(schema))
-"""Those in which less said is more allowed."""
+narrowing = roots.filter(lambda schema: not _is_more(schema))
+"""Those in which less said is more allowed, and everything means the same in 2020-12 as in the drafts before it."""
+
+_INVERTED = frozenset({"not", "if", "oneOf", "patternProperties"})
+_OLDER = frozenset({"dependencies", "$recursiveRef"})  # without a meaning in 2020-12
+_AMBIGUOUS = frozenset({"$id", "$anchor", "$dynamicAnchor", "$dynamicRef"})  # as often as one comes twice
 
 
-def _inverts(schema: Any) -> bool:
+def _is_more(schema: Any) -> bool:
     if isinstance(schema, list):
-        return any(map(_inverts, schema))
+        return any(map(_is_more, schema))
     if not isinstance(schema, dict):
         return False
-    return bool({"not", "if", "oneOf", "patternProperties"} & set(schema)) or any(map(_inverts, schema.values()))
+    return bool((_INVERTED | _OLDER | _AMBIGUOUS) & set(schema)) or any(map(_is_more, schema.values()))

@@ -8,9 +8,6 @@ and the server judges arguments all the same.
 
 from __future__ import annotations
 
-import math
-import re
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,21 +16,11 @@ from typing import Any
 from urllib.parse import quote, unquote, urldefrag, urljoin
 
 from metamcp.protocol import json_schema
-
-DEPTH = 64
-"""Levels of schemas, and of values in them; what is below is left out, and may be anything."""
+from metamcp.protocol.schema_values import DEPTH, Schema, are_names, fits, is_pattern, is_schema, may_be
 
 Pointer = tuple[str, ...]
-Schema = dict[str, Any]
 
-TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _MAPS = json_schema.MAP | {"properties"}
-_TEXTS = frozenset({"title", "description", "$comment", "format", "contentEncoding", "contentMediaType"})
-_FLAGS = frozenset({"uniqueItems", "deprecated", "readOnly", "writeOnly"})
-_NUMBERS = frozenset({"maximum", "minimum", "exclusiveMaximum", "exclusiveMinimum"})
-_COUNTS = frozenset(
-    {"maxLength", "minLength", "maxItems", "minItems", "maxProperties", "minProperties", "minContains", "maxContains"}
-)
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
 """Whose schemas are about the same value as the schema that they are in."""
@@ -44,8 +31,8 @@ _GONE = frozenset({*_REFERENCES, *_ANCHORS, "$id", "$schema", "$vocabulary", "$r
 }  # fmt: skip
 """Converted, or of no use elsewhere; the last three mean something of their own in OpenAPI."""
 
-_LONGEST_PATTERN = 1000
-_ANNOTATIONS = frozenset({"title", "description", "$comment", "default", "examples", "deprecated"})
+_ELSEWHERE = _GONE | _MAPS | json_schema.ONE | json_schema.LIST | {"required", "dependentRequired"}
+"""Not copied, but made anew."""
 
 
 def embed(schema: object, at: Pointer) -> Schema:
@@ -153,7 +140,7 @@ class _Root:
     # --- what is made ----------------------------------------------------------------------------------
 
     def converted(self, old: Pointer, schema: Schema) -> Schema:
-        made = {name: value for name, value in schema.items() if _is_kept(name, value)}
+        made = {name: value for name, value in schema.items() if _is_copied(name, value)}
         made |= _required_with(schema)
         if old in self.targets:
             made["$ref"] = reference(self.at + self.places[self.targets[old]].pointer)
@@ -163,7 +150,7 @@ class _Root:
                 continue
             value = part if isinstance(part, bool) else self.converted(place, part)
             _put(made, after, value)
-        if "default" in made and not _fits(made["default"], made):
+        if "default" in made and not fits(made["default"], made):
             del made["default"]  # some readers refuse a document whose defaults break its own schemas
         return made
 
@@ -179,9 +166,9 @@ def _parts(schema: Schema) -> Iterator[tuple[Pointer, Pointer, Any]]:
     for keyword, value in schema.items():
         if keyword == "items" and isinstance(value, list):  # before 2020-12
             yield from _listed(keyword, "prefixItems", value)
-        elif keyword == "additionalItems" and isinstance(schema.get("items"), list) and _is_schema(value):
+        elif keyword == "additionalItems" and isinstance(schema.get("items"), list) and is_schema(value):
             yield (keyword,), ("items",), value
-        elif keyword in json_schema.ONE and _is_schema(value):
+        elif keyword in json_schema.ONE and is_schema(value):
             yield (keyword,), (keyword,), value
         elif keyword in json_schema.LIST and isinstance(value, list) and not _shadowed(keyword, schema):
             yield from _listed(keyword, keyword, value)
@@ -195,7 +182,7 @@ def _shadowed(keyword: str, schema: Schema) -> bool:
 
 
 def _listed(before: str, after: str, values: list[Any]) -> Iterator[tuple[Pointer, Pointer, Any]]:
-    kept = [(number, value) for number, value in enumerate(values) if _is_schema(value)]
+    kept = [(number, value) for number, value in enumerate(values) if is_schema(value)]
     for new, (old, value) in enumerate(kept):
         yield (before, str(old)), (after, str(new)), value
 
@@ -205,7 +192,7 @@ def _mapped(keyword: str, values: Schema) -> Iterator[tuple[Pointer, Pointer, An
     if after not in _MAPS:
         return
     for name, value in values.items():
-        if _is_schema(value) and (keyword != "patternProperties" or _is_pattern(name)):
+        if is_schema(value) and (keyword != "patternProperties" or is_pattern(name)):
             yield (keyword, name), (after, name), value
 
 
@@ -224,79 +211,19 @@ def _required_with(schema: Schema) -> Schema:
     found: dict[str, list[str]] = {}
     for keyword in ("dependencies", "dependentRequired"):
         if isinstance(value := schema.get(keyword), dict):
-            found |= {name: list(dict.fromkeys(needed)) for name, needed in value.items() if _are_names(needed)}
+            found |= {name: list(dict.fromkeys(needed)) for name, needed in value.items() if are_names(needed)}
     required = schema.get("required")
     made: Schema = {"dependentRequired": found} if found else {}
-    if _are_names(required):
+    if are_names(required):
         made["required"] = list(dict.fromkeys(required or ()))
     return made
 
 
-# --- what a value must be ----------------------------------------------------------------------------------
+def _is_copied(keyword: str, value: Any) -> bool:
+    return keyword not in _ELSEWHERE and may_be(keyword, value)
 
 
-def _is_kept(keyword: str, value: Any) -> bool:  # noqa: PLR0911  a table
-    """Is it one that holds no schema, and may it be so?"""
-    if keyword in _GONE or keyword in _MAPS or keyword in json_schema.ONE or keyword in json_schema.LIST:
-        return False
-    if keyword in ("required", "dependentRequired"):
-        return False  # made anew
-    if keyword in _TEXTS:
-        return isinstance(value, str)
-    if keyword in _FLAGS:
-        return isinstance(value, bool)
-    if keyword in _NUMBERS:
-        return _is_number(value)
-    if keyword in _COUNTS:
-        return _is_number(value) and value >= 0 and float(value).is_integer()
-    if keyword == "multipleOf":
-        return _is_number(value) and value > 0
-    if keyword == "pattern":
-        return _is_pattern(value)
-    if keyword == "type":
-        return _is_type(value)
-    return (keyword not in ("enum", "examples") or isinstance(value, list)) and _is_shallow(value)
-
-
-def _is_schema(value: Any) -> bool:
-    return isinstance(value, (dict, bool))
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # of an integer that no float can hold
-        return False
-
-
-def _is_pattern(value: Any) -> bool:
-    if not isinstance(value, str) or len(value) > _LONGEST_PATTERN:
-        return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of what will mean something else one day
-        try:
-            re.compile(value)
-        except (re.error, RecursionError, OverflowError, Warning):
-            return False
-    return True
-
-
-def _is_type(value: Any) -> bool:
-    types = value if isinstance(value, list) else [value]
-    names = [it for it in types if isinstance(it, str) and it in TYPES]
-    return bool(names) and len(set(names)) == len(types)
-
-
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(it, str) for it in value)
-
-
-def _is_shallow(value: Any, depth: int = DEPTH) -> bool:
-    if isinstance(value, dict):
-        return depth > 0 and all(_is_shallow(it, depth - 1) for it in value.values())
-    return not isinstance(value, list) or (depth > 0 and all(_is_shallow(it, depth - 1) for it in value))
+# --- addresses ---------------------------------------------------------------------------------------------
 
 
 def _defragmented(text: str) -> tuple[str, str]:
@@ -312,56 +239,3 @@ def _joined(base: str, address: str) -> str:
         return urljoin(base, address)
     except ValueError:
         return address
-
-
-# --- defaults ----------------------------------------------------------------------------------------------
-
-
-def _fits(value: Any, schema: Schema | bool) -> bool:
-    """Is ``value`` certainly valid? What would need more than a look, is not certain."""
-    if isinstance(schema, bool):
-        return schema
-    return all(_obeys(value, keyword, rule) for keyword, rule in schema.items() if keyword not in _ANNOTATIONS)
-
-
-def _obeys(value: Any, keyword: str, rule: Any) -> bool:  # noqa: PLR0911  a table
-    match keyword:
-        case "type":
-            return any(_is_of(value, name) for name in (rule if isinstance(rule, list) else [rule]))
-        case "enum":
-            return any(_same(value, it) for it in rule)
-        case "const":
-            return _same(value, rule)
-        case "anyOf":
-            return any(_fits(value, it) for it in rule)
-        case "minimum":
-            return not _is_number(value) or value >= rule
-        case "maximum":
-            return not _is_number(value) or value <= rule
-        case "items" | "properties":
-            return not value or not isinstance(value, (list, dict))  # an empty one
-        case "additionalProperties":
-            return not isinstance(value, dict) or not value
-        case _:
-            return False
-
-
-def _is_of(value: Any, name: str) -> bool:
-    match value:
-        case None:
-            return name == "null"
-        case bool():
-            return name == "boolean"
-        case str():
-            return name == "string"
-        case list():
-            return name == "array"
-        case dict():
-            return name == "object"
-        case _:
-            return name == "number" or (name == "integer" and isinstance(value, int))
-
-
-def _same(one: Any, other: Any) -> bool:
-    """In JSON, where 1 is not true."""
-    return type(one) is type(other) and one == other
