@@ -13,20 +13,16 @@ from typing import Any, BinaryIO
 
 import click
 
-from metamcp import (
-    __version__,
-    asking,
-    call_command,
-    doctor_command,
-    explain_command,
-    export_command,
-    import_command,
-    key_commands,
-    pull_command,
-    separation,
-    status_command,
-    supervision,
-)  # fmt: skip
+from metamcp import __version__, separation, supervision
+from metamcp.commands import asking
+from metamcp.commands import call as call_command
+from metamcp.commands import doctor as doctor_command
+from metamcp.commands import explain as explain_command
+from metamcp.commands import export as export_command
+from metamcp.commands import importing as import_command
+from metamcp.commands import keys as key_commands
+from metamcp.commands import pull as pull_command
+from metamcp.commands import status as status_command
 from metamcp.config.client_files import FORMATS
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load

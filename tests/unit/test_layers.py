@@ -35,9 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "web": {"access", "gateway.interface", "protocol", "telemetry", "errors", "config"},
 }
 TOP = {
-    "factory", "supervision", "keeper", "asking", "call_command", "display", "doctor_command", "explain_command",
-    "export_command", "import_command", "key_commands", "pull_command", "replacing", "separation", "status_command",
-    "terminal", "__main__",
+    "factory", "commands", "supervision", "keeper", "separation", "__main__",
 }  # fmt: skip  where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
@@ -50,17 +48,14 @@ FOREIGN: dict[str, set[str]] = {
     "docker": {"runtime.engine", "runtime.engine_client", "runtime.pulling"},
     "jwt": {"access.tokens"},
     "cryptography": {"access.tokens"},
-    "requests": {"access.fetch", "call_command", "upstream.remote.exchange", "upstream.remote.wire"},
+    "requests": {"access.fetch", "commands.call", "upstream.remote.exchange", "upstream.remote.wire"},
     "urllib3": {"access.fetch", "upstream.remote.wire"},
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
     "gunicorn": {"web.access_log", "web.http_server", "web.worker"},
     "gevent": {"web.http_server", "web.parking", "web.worker"},
-    "click": {
-        "__main__", "asking", "call_command", "display", "doctor_command", "explain_command", "export_command",
-        "import_command", "key_commands", "pull_command", "status_command",
-    },
-    "rich": {"terminal"},
+    "click": {"__main__", "commands"},
+    "rich": {"commands.terminal"},
     "yaml": {"config.importing.yaml_text"},
 }
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from metamcp import asking, display
+from metamcp.commands import asking, display
+from metamcp.commands.display import Table, printable
 from metamcp.config.settings import Settings
-from metamcp.display import Table, printable
 from metamcp.gateway.interface import Ask, Lines
 
 _MIB = 1024 * 1024

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 import click
 
+from metamcp.commands.display import printable
+from metamcp.commands.replacing import replace_text
 from metamcp.config import images, loader
 from metamcp.config.allowlist_schema import parse_allowlist
 from metamcp.config.importing.documents import import_documents
@@ -18,9 +20,7 @@ from metamcp.config.model import Allowlist, ServerSpec
 from metamcp.config.schema import servers_from
 from metamcp.config.secrets import needed
 from metamcp.config.settings import Settings
-from metamcp.display import printable
 from metamcp.errors import ConfigInvalid
-from metamcp.replacing import replace_text
 from metamcp.runtime.command.effective import image_of
 
 MOST_SHOWN = 400

@@ -10,8 +10,8 @@ import click
 import pytest
 import responses
 
-from metamcp import call_command
-from metamcp.call_command import Wanted
+from metamcp.commands import call as call_command
+from metamcp.commands.call import Wanted
 from metamcp.config.settings import Settings
 
 URL = "http://127.0.0.1:12009/metamcp/default/mcp"

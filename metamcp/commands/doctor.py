@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from metamcp import display
+from metamcp.commands import display
 from metamcp.concurrency.tasks import Job
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from metamcp.display import Table, Told, printable
+from metamcp.commands.display import Table, Told, printable
 
 T = TypeVar("T")
 

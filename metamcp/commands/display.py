@@ -73,7 +73,7 @@ def downloading(name: str) -> AbstractContextManager[Told]:
 
 
 def _terminal() -> ModuleType:
-    from metamcp import terminal  # noqa: PLC0415  3 MiB, which the supervisor's process would hold for nothing
+    from metamcp.commands import terminal  # noqa: PLC0415  3 MiB, which the supervisor's process would hold for nothing
 
     return terminal
 

@@ -15,8 +15,8 @@ import click
 import requests
 
 from metamcp import __version__
+from metamcp.commands.display import paragraphs, printable
 from metamcp.config.settings import Settings
-from metamcp.display import paragraphs, printable
 from metamcp.errors import MetaMCPError
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.sse import EventReader, EventTooLong

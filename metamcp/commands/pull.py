@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from metamcp import display
+from metamcp.commands import display
 from metamcp.config.engine_address import locate
 from metamcp.config.loader import load
 from metamcp.config.model import ServerSpec

@@ -11,15 +11,15 @@ from urllib.parse import quote
 
 import click
 
-from metamcp.call_command import own_url
+from metamcp.commands.call import own_url
+from metamcp.commands.display import printable
+from metamcp.commands.replacing import replace_text
 from metamcp.config.client_files import FORMATS, Reached
 from metamcp.config.document import read_json
 from metamcp.config.exporting import without_secrets
 from metamcp.config.loader import SERVERS_FILE, load
 from metamcp.config.model import EndpointSpec, GatewayConfig
 from metamcp.config.settings import Settings
-from metamcp.display import printable
-from metamcp.replacing import replace_text
 
 SERVERS = "servers"
 

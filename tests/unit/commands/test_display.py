@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamcp import display
-from metamcp.display import Table
+from metamcp.commands import display
+from metamcp.commands.display import Table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TABLES = [
     Table(("NAME", "WHY"), [("git", "x" * 300), ("[red]evil[/red]", "\x1b[31mred\nnext")], "none"),
     Table(("NAME",), [], "no session"),
 ]
 SHOW = """
-from metamcp import display
-from metamcp.display import Table
+from metamcp.commands import display
+from metamcp.commands.display import Table
 display.show([Table(("NAME", "WHY"), [("git", "x" * 300), ("[red]evil[/red]", "\\x1b[31mred\\nnext")], "none"),
               Table(("NAME",), [], "no session")])
 print([item for item in display.tracked([1, 2], str)])

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from metamcp import doctor_command
+from metamcp.commands import doctor as doctor_command
 from metamcp.config.settings import Settings
 from metamcp.errors import EngineUnavailable
 from metamcp.gateway.interface import Ask, Is, Outbound
