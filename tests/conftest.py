@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
 import time
@@ -57,6 +58,19 @@ def nothing_is_left() -> Iterator[None]:
         gc.collect()  # urllib3 closes its pooled connections when the pool is collected
         pause.wait(0.02)
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def log_is_as_it_was() -> Iterator[None]:
+    """What one test set up of the product's log changes nothing for the next one."""
+    root = logging.getLogger("metamcp")
+    before = (root.handlers[:], root.level, root.propagate)
+    yield
+    root.handlers[:], level, root.propagate = before
+    root.setLevel(level)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("metamcp.") and isinstance(logger, logging.Logger):
+            logger.disabled = False
 
 
 def _children() -> list[int]:

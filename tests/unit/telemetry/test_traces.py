@@ -29,13 +29,10 @@ def taker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 @pytest.fixture
-def said() -> Iterator[io.StringIO]:
-    root = logging.getLogger("metamcp")
-    before = (root.handlers[:], root.level, root.propagate)
+def said() -> io.StringIO:
     stream = io.StringIO()
     logs.configure("INFO", "text", stream)
-    yield stream
-    root.handlers[:], root.level, root.propagate = before
+    return stream
 
 
 def test_a_span_goes_to_its_parents_trace_with_its_attributes_and_says_who_sent_it(taker: Collector) -> None:
