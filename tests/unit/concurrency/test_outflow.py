@@ -113,6 +113,7 @@ def test_reactor_is_told_of_the_descriptor_only_when_that_has_to_wait(opened: Ca
     assert ends.read(6) == b"ababab" and told == []
     data = b"x" * LIMIT
     ends.write(data)
+    assert ends.ask(lambda: ends.out.pending) > 0, "nobody reads yet"
     assert ends.read(len(data)) == data
     ends.write(b"more")
     assert ends.read(4) == b"more"
