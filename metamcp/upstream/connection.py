@@ -520,11 +520,17 @@ class UpstreamConnection:
         self._tell_ready(error)
         self.listener.on_gone(self)
 
+    @property
+    def engine_refused(self) -> bool:
+        """It has ended, because its container could not be started (docker run, exit status)."""
+        child = self.child
+        return child.is_container and child.exit is not None and child.exit.code in ENGINE_REFUSED
+
     def advice(self, ended: Exit) -> str:
         """What to do where the engine refused it (docker run, exit status), or the way that it is confined may be what
         stopped it; "" where that is not known."""
         plan = self.child.plan
-        if plan is not None and plan.container_name and ended.code in ENGINE_REFUSED and ended.last_words:
+        if plan is not None and self.engine_refused and ended.last_words:
             return ended.hint or advice("\n".join(ended.stderr), plan.env.get("DOCKER_HOST", ""))
         return ended.hint if self.started_well else self._relaxing(ended)
 
@@ -540,8 +546,8 @@ class UpstreamConnection:
         """Its last words, and what to do."""
         if not ended.last_words:
             return []
-        plan, hint = self.child.plan, self.advice(ended)
-        if plan is not None and plan.container_name and ended.code in ENGINE_REFUSED:
+        hint = self.advice(ended)
+        if self.engine_refused:
             return [ended.last_words, hint]
         return [f"Its last words: {ended.last_words}", *([_sentence(hint)] if hint else [])]
 

@@ -16,7 +16,6 @@ from metamcp.config.model import ServerSpec
 from metamcp.errors import MetaMCPError
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.versions import HANDSHAKE
-from metamcp.runtime.process.interface import ENGINE_REFUSED
 from metamcp.telemetry import logs
 from metamcp.upstream.connection import UpstreamConnection
 from metamcp.upstream.listeners import Deaf
@@ -206,11 +205,9 @@ class Eras:
 def _finding(connection: UpstreamConnection, error: MetaMCPError | None) -> _Finding:
     if error is None:
         return _Finding(True, versions=supported_versions(connection.server_says))
-    child = connection.child
     if connection.objection:
         return _Finding(False)
-    refused = child.is_container and child.exit is not None and child.exit.code in ENGINE_REFUSED
-    if child.error is not None or refused:
+    if connection.child.error is not None or connection.engine_refused:
         return _Finding(None, error=error)
     return _Finding(False, certain=False)  # it ended, or was silent; perhaps for another reason
 

@@ -404,7 +404,8 @@ class UpstreamPool:
             server.breaker.lived()
         server.command = connection.child.command or server.command
         wanted = connection.unneeded and connection.child.error is None
-        if not wanted or not is_own(connection.key):  # else it has answered a question of ours: no news of the server
+        own = wanted and is_own(connection.key) and not connection.engine_refused
+        if not own:  # whose end, after a question of ours, is no news of the server
             server.note_exit(self._reactor.clock(), last_exit(connection, ended, wanted))
         server.refresh(self._reactor.clock())
 

@@ -129,7 +129,7 @@ def test_an_endpoint_and_what_clients_find_there(gateway: GatewayProcess, admin:
     admin.does("PUT", "endpoints/closed", body, status=201)
     assert admin.read("endpoints/closed") == {"name": "closed", **body}
     listed = {item["name"]: item for item in admin.read("endpoints")}
-    assert listed["closed"] == {"name": "closed", "transports": ["streamable-http", "sse"], **body}
+    assert listed["closed"] == {"name": "closed", "transports": ["streamable-http", "sse"], "discovery": "list", **body}
     assert gateway.rpc("ping", endpoint="closed").status_code == 401
     admin.does("DELETE", "endpoints/closed")
     assert [item["name"] for item in admin.read("endpoints")] == ["default"]

@@ -22,7 +22,9 @@ from metamcp.telemetry.metrics import FAMILIES
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
 CALLS, REQUESTS = "metamcp_calls_total", "metamcp_http_requests_total"
-OF_CONTAINERS = {family.name for family in FAMILIES if family.name.startswith("metamcp_container_")}
+ABSENT = {family.name for family in FAMILIES if family.name.startswith("metamcp_container_")}
+ABSENT |= {"metamcp_middleware_failures_total"}
+"""There are no containers here, and no middleware."""
 SERVERS = {
     "good": process_server("good"),
     "crash": process_server("crash-on-call"),
@@ -206,13 +208,13 @@ def test_the_page_has_every_family_and_is_read_by_the_librarys_parsers(gateway: 
     plain = gateway.get("/metrics")
     assert plain.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     names = {name.removesuffix("_bucket") for name in Page(plain.text).names}
-    assert {family.name for family in FAMILIES} - names == OF_CONTAINERS
+    assert {family.name for family in FAMILIES} - names == ABSENT
     accepts = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
     modern = gateway.get("/metrics", headers=accepts)
     assert modern.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     found = list(read_openmetrics(modern.text))
     read = {f"{family.name}_total" if family.type == "counter" else family.name for family in found}
-    assert {family.name.removesuffix("_info") for family in FAMILIES} - read == OF_CONTAINERS
+    assert {family.name.removesuffix("_info") for family in FAMILIES} - read == ABSENT
 
 
 def test_every_worker_tells_the_same(gateway: GatewayProcess) -> None:
