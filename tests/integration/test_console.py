@@ -169,8 +169,11 @@ def test_standard_error_goes_on_after_a_lost_connection_with_nothing_lost_or_twi
     def lines() -> list[str]:
         return window.text("#stderr .text").splitlines()
 
+    kept = gateway.get("/api/servers/hostile/stderr?follow=false").text
+    before = sum(line.startswith("data:") for line in kept.splitlines())
     window.open("/console/servers/hostile")
-    before = len(lines())
+    live(window)
+    window.wait(lambda: len(lines()) == before, "all of them have come again, with their numbers")
     called(gateway, "hostile__everything", text="x", count=1)
     window.wait(lambda: len(lines()) == before + 1, "one more line")
     assert lines()[-1].startswith("called <img src=x")
