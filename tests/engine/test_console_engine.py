@@ -10,6 +10,7 @@ from browser import Browser, browser
 from containers import container_server
 from docker_engine import Engine
 from gateway_process import GatewayProcess, eventually, running_gateway
+from operators import IN_TIME
 
 ROW = '#servers [data-key="good"]'
 
@@ -29,9 +30,11 @@ def window(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) ->
         yield opened
 
 
+@IN_TIME
 def test_a_tool_in_a_container_is_called_and_the_death_of_the_container_is_seen(
     engine: Engine, gateway: GatewayProcess, window: Browser
 ) -> None:
+    eventually(lambda: gateway.status()["servers"][0]["state"] != "BACKOFF", "it can be started", 30)
     window.open("/console/endpoints/default/tools/good__whoami")
     window.find("form.try button.main").click()
     window.wait(lambda: "The tool answered." in window.text("#result"), "there is a result", 30)

@@ -14,7 +14,7 @@ from typing import Any
 from containers import container_server
 from docker_engine import Engine
 from gateway_process import ROOT, eventually, running_gateway, write_config
-from operators import Operator, server_of, until
+from operators import IN_TIME, Operator, server_of, until
 from registry import registry
 
 from metamcp.runtime.engine import Engine as EngineApi
@@ -22,6 +22,7 @@ from metamcp.runtime.engine import Engine as EngineApi
 CANARY = f"canary-{secrets.token_hex(8)}"
 
 
+@IN_TIME
 def test_a_container_shows_what_was_run_and_what_killed_it(engine: Engine, tmp_path: Path) -> None:
     own = container_server(engine, "good", isolation="shared", env={"TOKEN": "${OPERATOR_CANARY}"})
     own["args"] = [*own["args"], "${OPERATOR_CANARY}"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from browser import Browser, browser, undisturbed
 from gateway_process import ROOT, GatewayProcess, eventually, process_server, running_gateway
-from operators import audited, keys
+from operators import IN_TIME, audited, keys
 from selenium.webdriver import Keys
 
 from metamcp.web.console.formats import shown
@@ -102,8 +102,9 @@ def test_every_page_loads_in_both_color_schemes_and_fits_a_telephone(window: Bro
         window.prefer("")
 
 
+@IN_TIME
 def test_a_server_that_dies_shows_within_two_seconds_and_says_how(gateway: GatewayProcess, window: Browser) -> None:
-    called(gateway, "good__whoami")
+    eventually(lambda: "result" in called(gateway, "good__whoami"), "it can be started", 30)
     window.open("/")
     live(window)
     window.driver.execute_script("window.same = true")

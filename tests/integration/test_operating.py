@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 from gateway_process import ROOT, GatewayProcess, eventually, process_server, running_gateway
-from operators import SECONDS, Operator, until
+from operators import IN_TIME, SECONDS, Operator, until
 
 CANARY = f"canary-{secrets.token_hex(8)}"
 SERVERS = {
@@ -69,8 +69,9 @@ def call(gateway: GatewayProcess, tool: str, **arguments: Any) -> Any:
 # --- what changes is told ----------------------------------------------------------------------------------
 
 
+@IN_TIME
 def test_a_server_that_is_killed_shows_within_two_seconds(gateway: GatewayProcess, operator: Operator) -> None:
-    call(gateway, "good__whoami")
+    eventually(lambda: "result" in call(gateway, "good__whoami"), "it can be started", SECONDS)
     (pid,) = [child["pid"] for child in operator.get("/api/status")["children"] if child["server"] == "good"]
     with operator.events("/api/events") as events:
         until(events, "status", lambda status: any(child["pid"] == pid for child in status["children"]))
@@ -85,7 +86,9 @@ def test_a_server_that_is_killed_shows_within_two_seconds(gateway: GatewayProces
         assert time.monotonic() - begun < 2
 
 
+@IN_TIME
 def test_a_server_that_falls_shows_its_exit_code_and_last_words(gateway: GatewayProcess, operator: Operator) -> None:
+    eventually(lambda: operator.server("falls")["state"] != "BACKOFF", "it can be started", SECONDS)
     with operator.events("/api/events") as events:
         until(events, "status", lambda _status: True)
         begun = time.monotonic()
