@@ -99,9 +99,8 @@ class Editor {
       const input = key && at("edit").elements[`argument:${key}`];
       if (input) tell(input, where ? `${where}: ${text}` : text);
     }
-    const rule = document.rule ? [made("p", {}, "Rule ", made("code", { textContent: document.rule }))] : [];
     const words = made("p", { textContent: reason({ status, document }) });
-    this.#show(status === 409 ? "This cannot be done now" : "Refused", "error", [words, ...rule, ...list(problems.map(({ path, text }) => `${path}: ${text}`))]);
+    this.#show(status === 409 ? "This cannot be done now" : "Refused", "error", [words, ...list(problems.map(({ path, text }) => `${path}: ${text}`))]);
     at("reload").hidden = status !== 409;
   }
 
