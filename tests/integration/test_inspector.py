@@ -206,6 +206,20 @@ def test_a_message_of_ones_own_is_sent_as_it_is_written(window: Browser, session
     assert "no/such" in came(window) and "Error -32601" in window.text(LAST)
 
 
+def test_the_page_keeps_the_last_messages_and_says_how_many_it_let_go(window: Browser, session: str) -> None:
+    window.find("#messages-clear").click()
+    script = """
+        const [count, size, done] = arguments;
+        const add = ({add}) => Array.from({length: count}, () => add("received", " ".repeat(size)));
+        import("/console/static/exchanged.js").then(add).then(done);
+    """
+    window.driver.execute_async_script(script, 510, 10)
+    assert len(window.all("#exchanged li")) == 500
+    assert "500 kept" in window.text("#messages-size") and "10 older ones were let go" in window.text("#messages-size")
+    window.driver.execute_async_script(script, 3, 2**21)
+    assert len(window.all("#exchanged li")) == 2, "4 MiB of them"
+
+
 # --- what servers ask --------------------------------------------------------------------------------------
 
 

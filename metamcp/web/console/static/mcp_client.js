@@ -97,7 +97,7 @@ export class Client {
     if (answer.status === 202) return;
     if (isStream(answer)) await this.#read(answer, () => !this.#waiting.has(id));
     else if (isJson(answer)) this.#take(await answer.text(), id, answer.ok);
-    else throw new Refused(answer.redirected ? "nobody is signed in any more: load the page anew" : `answer ${answer.status}`);
+    else throw new Refused(`answer ${answer.status}`);
     if (answer.status === 404 && this.session) this.#end("the gateway knows this session no more");
     else if (id !== null) this.#refuse(id, "the stream ended without a response");
   }
