@@ -14,6 +14,30 @@ Job = Callable[[], None]
 _log = logs.get("concurrency.tasks")
 
 
+class Share:
+    """A bounded part of ``workers`` that have more to do than this: at most ``most`` jobs wait or run."""
+
+    def __init__(self, workers: Workers, most: int) -> None:
+        self._workers = workers
+        self._free = threading.Semaphore(most)
+
+    def submit(self, job: Job) -> bool:
+        """As ``Workers.submit``."""
+        if not self._free.acquire(blocking=False):
+            return False
+
+        def run() -> None:
+            try:
+                job()
+            finally:
+                self._free.release()
+
+        taken = self._workers.submit(run)
+        if not taken:
+            self._free.release()
+        return taken
+
+
 class Workers:
     """A fixed number of threads and a bounded queue. A job's exception is logged and ends only that job."""
 

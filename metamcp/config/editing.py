@@ -175,14 +175,15 @@ class _Shelf:
     def put(self, name: str, body: Body, before: str) -> None:
         self._explicit()
         if self._listed is None:
-            self._named[name] = body
+            self._named[name] = _in_order_of(self._named.get(name, {}), body)
             return
         end = len(self._listed)
         place = self._place(name, end)
         whole: Any = {self._key: name, **body}
         if place < end:
-            short = isinstance(self._listed[place], str) and not body
-            self._listed[place] = name if short else whole
+            former = self._listed[place]
+            short = isinstance(former, str) and not body
+            self._listed[place] = name if short else _in_order_of(_whole(former, self._key), whole)
             return
         place = self._place(before, end) if before else end
         if before and place == end:
@@ -209,6 +210,11 @@ class _Shelf:
             self.document.setdefault(key, self._named)
             if key == "namespaces":
                 self.document.setdefault("endpoints", {DEFAULT: {"namespace": DEFAULT}})
+
+
+def _in_order_of(former: Mapping[str, Any], body: Body) -> Body:
+    """Keys that were there come first, as they stood."""
+    return {key: body[key] for key in former if key in body} | body
 
 
 def _whole(entry: Any, key: str) -> Body:

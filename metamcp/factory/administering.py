@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from metamcp.concurrency.reactor import Reactor
-from metamcp.concurrency.tasks import Workers
+from metamcp.concurrency.tasks import Share, Workers
 from metamcp.config import editing, writing
 from metamcp.config.document import read_json
 from metamcp.config.editing import FILES, Collection
@@ -22,7 +22,9 @@ from metamcp.config.loader import Loaded, load, read_content, text_of
 from metamcp.config.model import Allowlist, ServerSpec
 from metamcp.config.plan import Plan, plan
 from metamcp.config.rewriting import rewritten
+from metamcp.config.settings import Settings
 from metamcp.errors import CommandInvalid, ConfigInvalid, MetaMCPError, RefusedByPolicy
+from metamcp.factory.key_keeping import keeping
 from metamcp.factory.starting import resolve_remote
 from metamcp.gateway.interface import MAX_EDIT, Ask, Edit, Reply
 from metamcp.gateway.operators import Body, answer, find_out
@@ -32,9 +34,23 @@ from metamcp.runtime.command.effective import Resolver
 from metamcp.telemetry import logs
 
 MOST_WAITING = 16
-"""Changes and readings that wait for their turn: they are done one after the other."""
+"""Changes and readings that wait for their turn."""
 
 _log = logs.get("factory.administering")
+
+
+def administering(
+    reactor: Reactor,
+    readers: Workers,
+    settings: Settings,
+    live: Live,
+    resolver: Callable[[], Resolver],
+    reloader: Callable[[], Reloader],
+) -> dict[str, Operator]:
+    """By subject. Changes of the configuration and of keys have a bounded part of the thread that reads files."""
+    share = Share(readers, MOST_WAITING)
+    changing = Administration(reactor, share, settings.config_dir, live, resolver, reloader)
+    return changing.operators() | keeping(reactor, share, settings.state_dir, live)
 
 
 class _Refused(Exception):
@@ -65,12 +81,12 @@ class _Change:
 
 
 class Administration:
-    """Owned by the reactor's thread; ``workers``, which must be one thread, read and write."""
+    """Owned by the reactor's thread; ``workers``, which must be one thread, read and write one after the other."""
 
     def __init__(
         self,
         reactor: Reactor,
-        workers: Workers,
+        workers: Share,
         config_dir: Path,
         live: Live,
         resolver: Callable[[], Resolver],
@@ -82,7 +98,6 @@ class Administration:
         self._live = live
         self._resolver = resolver
         self._reloader = reloader
-        self._waiting = 0
         self._salt = secrets.token_bytes(16)  # a tag must not be good for guessing what is in the file
 
     def operators(self) -> dict[str, Operator]:
@@ -103,6 +118,8 @@ class Administration:
             if body[0] >= 300:
                 answer(reply, body)
             else:
+                fields = logs.fields(change=ask.subject, about=ask.argument, principal=ask.principal or None)
+                _log.info("configuration-written", extra=fields)
                 self._reloader().request("an operator's change", lambda told: answer(reply, _in_force(body, told)))
 
         self._find(reply, ask, self._written, over)
@@ -112,16 +129,7 @@ class Administration:
         if edit is None or edit.of == "keys" or len(edit.body) > MAX_EDIT:
             answer(reply, (413, {"error": f"a change has at most {MAX_EDIT // 1024} KiB"}))
             return
-        if self._waiting >= MOST_WAITING:
-            answer(reply, (503, {"error": "too much is going on; ask again in a moment"}))
-            return
-        self._waiting += 1
-
-        def over(body: Body) -> None:
-            self._waiting -= 1
-            done(body)
-
-        find_out(self._reactor, self._workers, lambda: _answered(lambda: find(edit)), over)
+        find_out(self._reactor, self._workers, lambda: _answered(lambda: find(edit)), done)
 
     # --- on the worker's thread --------------------------------------------------------------------------
 
@@ -146,7 +154,6 @@ class Administration:
             raise _overtaken(source.path.name, None) from None
         except OSError as failed:
             raise _unwritable(source.path, failed) from None
-        _log.info("configuration-written", extra=logs.fields(file=source.path, change=edit.how, of=edit.of))
         return (201 if change.created else 200, change.outcome | {"tag": self._tag(content)})
 
     def _prepared(self, edit: Edit) -> _Change:

@@ -22,11 +22,10 @@ from metamcp.config.settings import Settings
 from metamcp.downstream.quota import Quota
 from metamcp.downstream.registry import SessionRegistry
 from metamcp.errors import ConfigInvalid
-from metamcp.factory.administering import Administration
+from metamcp.factory.administering import administering
 from metamcp.factory.diagnosing import Occasion, credentials, household
 from metamcp.factory.engine_watch import Audience
 from metamcp.factory.judging_images import accept, accepting, build_admission, judging, prepare
-from metamcp.factory.key_keeping import keeping
 from metamcp.factory.measuring import answer_at_once, counting_audit, counting_refusals
 from metamcp.factory.orders import Orders, noting, reloading
 from metamcp.factory.questions import QUESTIONS, answers_of
@@ -218,8 +217,8 @@ def build_core(settings: Settings, grace: Grace | None = None) -> Core:
     audit = counting_audit(audit_log, reactor, live, tally, views.calls, traces)
     orders = Orders(live, pool, catalog)
     operators |= {
-        **views.operators, **orders.operators(), **noting(), **keeping(reactor, readers, settings.state_dir, live),
-        **Administration(reactor, readers, settings.config_dir, live, resolver, lambda: reloader).operators(),
+        **views.operators, **orders.operators(), **noting(),
+        **administering(reactor, readers, settings, live, resolver, lambda: reloader),
         "reload": reloading(lambda: reloader),
         "accept-image": accepting(
             reactor, chores, lambda server: accept(resolver(), live, engine, ledger, server), orders.reset

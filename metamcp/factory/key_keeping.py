@@ -12,7 +12,7 @@ from metamcp.access import issuing, keyfile, keys
 from metamcp.access.issuing import KeysRefused
 from metamcp.access.keys import KeysUnusable, Record
 from metamcp.concurrency.reactor import Reactor
-from metamcp.concurrency.tasks import Workers
+from metamcp.concurrency.tasks import Share
 from metamcp.config.live import Live
 from metamcp.gateway.interface import MAX_EDIT, Ask, Reply
 from metamcp.gateway.operators import Body, answer, find_out
@@ -20,7 +20,7 @@ from metamcp.gateway.router import Operator
 
 
 def keeping(
-    reactor: Reactor, workers: Workers, state_dir: Path, live: Live, wall: Callable[[], float] = time.time
+    reactor: Reactor, workers: Share, state_dir: Path, live: Live, wall: Callable[[], float] = time.time
 ) -> dict[str, Operator]:
     """By subject. ``workers`` read and write the file."""
     path = keyfile.path_in(state_dir)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metamcp.concurrency.reactor import Reactor
-from metamcp.concurrency.tasks import Workers
+from metamcp.concurrency.tasks import Share, Workers
 from metamcp.config.live import Live
 from metamcp.errors import EngineUnavailable
 from metamcp.gateway.interface import Ask, Reply
@@ -36,7 +36,9 @@ class Question:
             answer(reply, body)
 
 
-def find_out(reactor: Reactor, workers: Workers, find: Callable[[], Body], done: Callable[[Body], None]) -> None:
+def find_out(
+    reactor: Reactor, workers: Workers | Share, find: Callable[[], Body], done: Callable[[Body], None]
+) -> None:
     """``done``, on the reactor's thread, with what ``find`` gives on a worker, or with why it gives nothing."""
 
     def run() -> None:

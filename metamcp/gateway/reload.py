@@ -25,9 +25,9 @@ _log = logs.get("gateway.reload")
 
 
 class Reloader:
-    """Owned by the reactor's thread; ``workers`` read the files, and should have nothing else to do, for a file system
-    may hang. Readings come one after the other: a wish that comes during one is met by the next. ``found`` is the
-    stamp of the files that ``live`` was loaded from."""
+    """Owned by the reactor's thread; ``workers`` read the files, and should do nothing but what is about files of
+    operators, for a file system may hang. Readings come one after the other: a wish that comes during one is met by
+    the next. ``found`` is the stamp of the files that ``live`` was loaded from."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Reloader:
         apply: Apply,
     ) -> None:
         self._reactor = reactor
-        self._workers = workers  # never more than a look and a reading at a time, so their queue is never full
+        self._workers = workers  # a look and a reading at a time, and others' bounded share: the queue is never full
         self._config_dir = config_dir
         self._live = live
         self._licence = licence

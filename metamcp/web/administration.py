@@ -55,20 +55,20 @@ def _one(of: Of, name: str) -> Response:
 
 
 def _create(of: Of) -> Response:
-    asked = _permitted()
+    asked = permitted()
     body = _body(asked)
     return _edit(asked, of, _name_in(body, "image" if of == "images" else "name"), body)
 
 
 def _change(of: Of, name: str) -> Response:
-    asked = _permitted()
+    asked = permitted()
     return _edit(asked, of, name, b"" if asked.method == "DELETE" else _body(asked))
 
 
 def _edit(asked: Incoming, of: Of, name: str, body: bytes) -> Response:
     how = _HOW[asked.method]
     edit = Edit(of, name, how, body, _tags(asked), asked.argument("before") or "")
-    return _answer(_give("plan-change" if _dry(asked) else how, f"{of}/{name}", edit))
+    return _answer(give("plan-change" if _dry(asked) else how, f"{of}/{name}", edit))
 
 
 for _of in _COLLECTIONS:
@@ -92,20 +92,20 @@ def keys() -> Response:
 @blueprint.post("/api/keys")
 def create_key() -> Response:
     """The only answer that ever has the key."""
-    body = _body(_permitted())
-    return _answer(_give("create-key", _name_in(body, "name"), Edit("keys", body=body)))
+    body = _body(permitted())
+    return _answer(give("create-key", _name_in(body, "name"), Edit("keys", body=body)))
 
 
 @blueprint.delete("/api/keys/<identifier>")
 def revoke_key(identifier: str) -> Response:
-    _permitted()
-    return _answer(_give("revoke-key", identifier, Edit("keys", identifier)))
+    permitted()
+    return _answer(give("revoke-key", identifier, Edit("keys", identifier)))
 
 
 # --- what they have in common ------------------------------------------------------------------------------
 
 
-def _permitted() -> Incoming:
+def permitted() -> Incoming:
     """Raises ScopeLacking. As long as there is no key, whoever reaches this machine's loopback is an operator: enough
     to look and to stop, and too little to have any program run as the gateway's user."""
     asked = incoming()
@@ -115,8 +115,9 @@ def _permitted() -> Incoming:
     return asked
 
 
-def _give(subject: Subject, about: str, edit: Edit) -> Outbound:
-    """In the name of whoever sends the present request."""
+def give(subject: Subject, about: str, edit: Edit) -> Outbound:
+    """The order, or the question what would come of it, in the name of whoever sends the present request, who must have
+    been found ``permitted``."""
     client = caller.client(incoming(), "", "http")
     return put(Ask(subject, about, client.principal, client.address, edit=edit), _SECONDS)
 

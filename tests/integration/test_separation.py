@@ -207,8 +207,20 @@ def test_supervisor_is_a_third_user_with_the_group_of_the_socket_and_nothing_sta
         assert gateway.text(session, "good__env", {"name": "HOME"}) == OWN.pw_dir
         key = make_key(folder)
         assert gateway.http.get(f"{gateway.url}/api/status", headers={"X-API-Key": key}, timeout=10).ok
+        administered_over_http(gateway, key)
         os.kill(supervisor, signal.SIGKILL)
         gateway.wait_ready()
+
+
+def administered_over_http(gateway: GatewayProcess, key: str) -> None:
+    """Keys are the supervisor's to write; the configuration is root's, and so nobody's here."""
+    wish, known = {"name": "second", "scopes": ["admin"]}, {"X-API-Key": key}
+    made = gateway.http.post(f"{gateway.url}/api/keys", json=wish, headers=known, timeout=10)
+    assert made.status_code == 201, made.text
+    known = {"X-API-Key": made.json()["key"]}
+    assert gateway.http.get(f"{gateway.url}/api/servers/good", headers=known, timeout=10).json()["name"] == "good"
+    refused = gateway.http.patch(f"{gateway.url}/api/servers/good", json={"warm": 1}, headers=known, timeout=10)
+    assert refused.status_code == 409 and "cannot be written" in refused.json()["error"], refused.text
 
 
 def test_what_the_supervisors_user_cannot_use_is_refused_at_once_and_by_name(folder: Path) -> None:

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from metamcp.concurrency.tasks import Workers
+from metamcp.concurrency.tasks import Share, Workers
 
 BOUND = 5.0
 
@@ -76,6 +76,32 @@ def test_full_queue_refuses_at_once(stuck: tuple[Workers, threading.Event]) -> N
     workers, _ = stuck
     assert [workers.submit(lambda: None) for _ in range(3)] == [True, True, False]
     assert workers.waiting == workers.limit == 2
+
+
+def test_a_share_leaves_room_for_others_and_has_room_again(stuck: tuple[Workers, threading.Event]) -> None:
+    workers, free = stuck
+    share, done = Share(workers, 1), threading.Event()
+    assert [share.submit(done.set), share.submit(done.set)] == [True, False], "its only place is taken"
+    assert workers.submit(lambda: None) and not Share(workers, 1).submit(done.set), "the queue is full"
+    free.set()
+    assert done.wait(BOUND)
+    for _ in range(3):
+        done.clear()
+        until = threading.Event()
+        while not share.submit(done.set):
+            assert not until.wait(0.001)
+        assert done.wait(BOUND)
+
+
+def test_the_place_of_a_job_that_failed_is_given_back() -> None:
+    workers, done = Workers("w", 1), threading.Event()
+    share = Share(workers, 2)
+    with Records("metamcp.concurrency.tasks"):
+        for _ in range(5):
+            done.clear()
+            assert share.submit(in_turn(done.set, [].pop))
+            assert done.wait(BOUND)
+        workers.close()
 
 
 def test_close_finishes_what_is_queued() -> None:

@@ -49,6 +49,14 @@ def test_what_counts_unwritten_is_listed_and_written_before_it_is_changed(docume
     assert set(few.namespaces) == {"default", "few"} and set(few.endpoints) == {"default"}
 
 
+def test_keys_keep_their_order() -> None:
+    listed = edited(LISTED, Edit("servers", "b", "replace", {"name": "b", "enabled": False, "command": "w"}))
+    assert json.dumps(listed["servers"][1]) == '{"command": "w", "name": "b", "enabled": false}'
+    document = {"mcpServers": {"a": {"command": "x", "env": {}, "args": []}}}
+    named = edited(document, Edit("servers", "a", "replace", {"warm": 1, "args": ["1"], "command": "x"}))
+    assert json.dumps(named["mcpServers"]["a"]) == '{"command": "x", "args": ["1"], "warm": 1}'
+
+
 def test_a_list_without_names_becomes_one_with_them_only_where_it_must() -> None:
     assert isinstance(edited(BARE, Edit("servers", "a", "delete")), list)
     assert set(edited(BARE, Edit("endpoints", "x", "create", {"namespace": "default"}))) == {"servers", "endpoints"}

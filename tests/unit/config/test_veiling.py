@@ -15,6 +15,7 @@ SHOWN = [
     {"env": {"TOKEN": "${TOKEN}", "KEY": "Bearer ${file:/run/secrets/x}", "LEVEL": "info", "API_KEY": ""}},
     {"headers": {"Authorization": "Bearer ${TOKEN}", "X-Thing": "${A}"}},
     {"args": ["run", "-i", "-e", "TOKEN", "-e", "TOKEN=${TOKEN}", "--api-key", "${KEY}", "image:1", "-v", "/a:/b"]},
+    {"args": [f"a/b@sha256:{'0a' * 32}", "a-long-name-of-a-server-with-many-words-v2", "/srv/2024/data:/data:ro"]},
     {"url": "https://user:${PASSWORD}@example.com/mcp?token=${T}&page=2"},
     {"tools": {"a": {"description": "a *** star, password: none"}}, "cosign": {"key": "/etc/cosign.pub"}},
 ]
@@ -25,6 +26,8 @@ VEILED = [
     ({"env": {"TOKEN": f"${{A}}{SECRET}"}}, {"env": {"TOKEN": VEIL}}),
     ({"env": {"DB": f"postgres://me:{SECRET}@db/x"}}, {"env": {"DB": f"postgres://me:{VEIL}@db/x"}}),
     ({"env": {"WHAT": f"ghp_{'A1' * 18}"}}, {"env": {"WHAT": VEIL}}),
+    ({"args": ["serve", "0a1b2c3d" * 4]}, {"args": ["serve", VEIL]}),
+    ({"env": {"DSN": f"https://{'0a' * 16}@example.com/1"}}, {"env": {"DSN": f"https://{VEIL}@example.com/1"}}),
     ({"headers": {"X-Thing": SECRET}}, {"headers": {"X-Thing": VEIL}}),
     ({"args": ["-e", f"TOKEN={SECRET}"]}, {"args": ["-e", f"TOKEN={VEIL}"]}),
     ({"args": [f"--env=TOKEN={SECRET}"]}, {"args": [f"--env=TOKEN={VEIL}"]}),

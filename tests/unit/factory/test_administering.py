@@ -14,6 +14,7 @@ from fake_upstream import FakeReactor
 from wiring import Got
 
 from metamcp.access import keyfile
+from metamcp.concurrency.tasks import Share
 from metamcp.config import writing
 from metamcp.config.engine_address import locate
 from metamcp.config.live import Live
@@ -55,8 +56,9 @@ class House:
         reactor: Any = self.reactor
         reader: Any = self
         self.reloader = Reloader(reactor, reader, folder, self.live, stamp(folder), resolver().licence, apply)
-        changing = Administration(reactor, reader, folder, self.live, resolver, lambda: self.reloader)
-        self.operators = changing.operators() | keeping(reactor, reader, folder / "var", self.live, lambda: 1000.0)
+        share = Share(reader, MOST_WAITING)
+        changing = Administration(reactor, share, folder, self.live, resolver, lambda: self.reloader)
+        self.operators = changing.operators() | keeping(reactor, share, folder / "var", self.live, lambda: 1000.0)
 
     def ask(self, subject: Any, of: Any, name: str = "", body: Any = None, how: Any = None, **more: Any) -> Got:
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
