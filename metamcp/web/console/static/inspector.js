@@ -69,6 +69,10 @@ export function start() {
   }
 
   function perform(title, method, members = {}) {
+    if (answers.full()) {
+      say("Too many requests are under way: wait for one, or cancel it.", false);
+      return;
+    }
     const asked = client.request(method, members, { progress: true });
     answers.show(`${method} ${title}`, asked, (id) => quietly(client.cancel(id, REASON)));
   }

@@ -137,6 +137,7 @@ export class Client {
     if (last) headers["Last-Event-ID"] = last;
     const answer = await fetch(this.address, { headers, signal: this.#over.signal });
     if (isStream(answer)) return answer;
+    if (answer.redirected) throw new Refused("nobody is signed in any more: load the page anew");
     const error = isJson(answer) ? (await answer.json()).error?.message : "";
     throw new Refused(error || `no stream: answer ${answer.status}`);
   }
