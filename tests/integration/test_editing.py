@@ -117,18 +117,34 @@ class TestAsOperator:
         window.press(Keys.ENTER)
         window.wait(lambda: "Done" in window.text("#plan-title"), "it is done")
         edited(window, "namespaces/default")
-        assert "There are: good, added" in window.text("#edit-fields")
-        write(window, "servers", '["good", "added"]')
-        write(window, "tools", '{"added__crash": {"enabled": false}}')
+        window.wait(lambda: "good__echo" in window.text(".switches"), "servers and tools can be chosen")
+        assert marked(window) == {"good", *(name for name in tools(gateway) if name.startswith("good__"))}
+        mark(window, "added")
+        assert json.loads(value(window, "servers")) == ["good", "added"]
+        mark(window, "good__crash")
+        assert json.loads(value(window, "tools")) == {"good__crash": {"enabled": False}}
         assert "namespaces: default is changed" in preview(window)
         apply(window)
         eventually(lambda: "added__echo" in tools(gateway), "its tools are listed")
-        assert "added__crash" not in tools(gateway)
+        assert "good__crash" not in tools(gateway)
         session = gateway.open_session()
         assert "hello" in gateway.text(session, "added__echo", {"text": "hello"})
         gateway.end_session(session)
         done = [(it["action"], it.get("about")) for it in audited(gateway) if it.get("principal") == "operator"]
         assert done[-2:] == [("create", "servers/added"), ("replace", "namespaces/default")]
+
+    def test_check_marks_and_what_is_written_say_the_same(self, window: Browser) -> None:
+        edited(window, "namespaces/default")
+        window.wait(lambda: "good__crash" in window.text(".switches"), "what is hidden can be shown again")
+        assert "good__crash" not in marked(window)
+        mark(window, "good__crash")
+        assert json.loads(value(window, "tools")) == {}
+        write(window, "tools", '{"good__echo": {"title": "Echo", "enabled": false}}')
+        assert "good__echo" not in marked(window) and "good__crash" in marked(window)
+        mark(window, "good__echo")
+        assert json.loads(value(window, "tools")) == {"good__echo": {"title": "Echo"}}
+        write(window, "tools", "{")
+        assert not window.find('.switches input[value="good__echo"]').is_enabled()
 
     def test_mistakes_are_told_at_their_fields(self, gateway: GatewayProcess, window: Browser) -> None:
         before = document(gateway)
@@ -220,6 +236,15 @@ def test_the_pages_fit_a_telephone_in_both_color_schemes(window: Browser, scheme
     finally:
         window.resize(1280, 800)
         window.prefer("")
+
+
+def mark(window: Browser, name: str) -> None:
+    window.tab_to(f'.switches input[value="{name}"]', 200)
+    window.press(Keys.SPACE)
+
+
+def marked(window: Browser) -> set[str]:
+    return set(window.look("[...document.querySelectorAll('.switches :checked')].map((it) => it.value)"))
 
 
 def value(window: Browser, key: str) -> str:

@@ -80,6 +80,11 @@ def perform(window: Browser, name: str, *written: str) -> None:
     window.wait(lambda: window.text(f"{LAST} h3").endswith(name), "it is asked for")
 
 
+def ping(window: Browser) -> None:
+    window.driver.execute_script("document.getElementById('ping').focus()")
+    window.press(Keys.ENTER)
+
+
 def came(window: Browser) -> str:
     """What the last request was answered."""
     window.wait(lambda: bool(window.text(DONE)), "there is an answer")
@@ -186,6 +191,19 @@ def test_a_call_shows_its_progress_its_log_messages_and_is_cancelled(window: Bro
     assert "notifications/cancelled" in told and "info" in told
 
 
+def test_more_requests_than_connections_are_not_begun(window: Browser, session: str) -> None:
+    for _ in range(4):
+        perform(window, "asks__ask_person")
+    window.wait(lambda: len(window.all("#asked .question")) == 4, "the server asks four times")
+    ping(window)
+    window.wait(lambda: "Too many requests" in window.text("#messages"), "it is told")
+    press_in_question(window, "Decline")
+    window.wait(lambda: len(window.all("#asked .question")) == 3, "questions are answered all the same")
+    window.wait(lambda: window.text("#requests").count("waiting") == 3, "one request is over")
+    ping(window)
+    assert "ping" in came(window)
+
+
 def test_a_list_that_changes_is_read_again(window: Browser, session: str) -> None:
     perform(window, "asks__grow")
     window.wait(lambda: "tools/list_changed" in window.text("#exchanged"), "the server says so")
@@ -204,6 +222,20 @@ def test_a_message_of_ones_own_is_sent_as_it_is_written(window: Browser, session
     window.driver.execute_script("document.getElementById('own-text').value = arguments[0]", '{"method": "no/such"}')
     window.find("#own button").click()
     assert "no/such" in came(window) and "Error -32601" in window.text(LAST)
+
+
+def test_the_page_keeps_the_last_messages_and_says_how_many_it_let_go(window: Browser, session: str) -> None:
+    window.find("#messages-clear").click()
+    script = """
+        const [count, size, done] = arguments;
+        const add = ({add}) => Array.from({length: count}, () => add("received", " ".repeat(size)));
+        import("/console/static/exchanged.js").then(add).then(done);
+    """
+    window.driver.execute_async_script(script, 510, 10)
+    assert len(window.all("#exchanged li")) == 500
+    assert "500 kept" in window.text("#messages-size") and "10 older ones were let go" in window.text("#messages-size")
+    window.driver.execute_async_script(script, 3, 2**21)
+    assert len(window.all("#exchanged li")) == 2, "4 MiB of them"
 
 
 # --- what servers ask --------------------------------------------------------------------------------------
@@ -290,3 +322,7 @@ def test_where_keys_are_asked_for_the_operator_enters_by_name(gateway: GatewayPr
     assert "by name" in came(window)
     last = audited(gateway)[-1]
     assert (last["action"], last["about"], last["principal"]) == ("inspect", f"closed {session[:8]}", "operator")
+    keys(gateway, "revoke", "operator")
+    ping(window)
+    assert "API key" in came(window), "and not after the key is revoked"
+    window.errors()  # of what was refused

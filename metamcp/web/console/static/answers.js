@@ -5,9 +5,15 @@ import { readable } from "./exchanged.js";
 import { seconds } from "./formats.js";
 
 const MOST = 30;
+const MOST_RUNNING = 4; // a browser has six connections to one address, and answers to servers need one
 const OUTCOMES = { result: "result", "tool-error": "the tool reports an error", error: "error" };
 
 const running = new Map(); // by the progress token
+
+/** Has one to be over before there can be another? */
+export function full() {
+  return running.size >= MOST_RUNNING;
+}
 
 /** ``asked`` as ``Client.request`` gives it; ``cancel(id)`` tells the server. */
 export async function show(title, asked, cancel) {

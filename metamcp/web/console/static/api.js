@@ -11,7 +11,8 @@ export async function ask(method, path, { text = null, tag = "" } = {}) {
   if (tag) headers["If-Match"] = tag;
   try {
     const answer = await fetch(path, { method, headers, body: text });
-    return { ok: answer.ok, status: answer.status, tag: answer.headers.get("ETag") ?? "", document: await answer.json() };
+    const { ok, status } = answer;
+    return { ok, status, tag: answer.headers.get("ETag") ?? "", document: await answer.json() };
   } catch {
     return { ok: false, status: 0, tag: "", document: { error: "The gateway does not answer." } };
   }

@@ -50,7 +50,8 @@ async function keys() {
   fill(at("keys"), found.map((key) => {
     const until = key.expires ? `, until ${moment(key.expires)}` : "";
     const text = `${key.scopes.join(", ")}${until}${key.valid ? "" : ", no longer valid"}`;
-    return made("li", {}, made("b", { textContent: key.name }), " ", made("span", { className: "hint", textContent: text }), " ", revoker(key));
+    const about = made("span", { className: "hint", textContent: text });
+    return made("li", {}, made("b", { textContent: key.name }), " ", about, " ", revoker(key));
   }));
 }
 

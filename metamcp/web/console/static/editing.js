@@ -3,6 +3,7 @@
 import { address, ask, read, reason } from "./api.js";
 import { made } from "./elements.js";
 import { tell } from "./fields.js";
+import * as namespace from "./namespace.js";
 import { SchemaForm } from "./schema_form.js";
 
 const KEY = /\["((?:[^"\\]|\\.)*)"\]|[^.[\]]+/g;
@@ -35,6 +36,7 @@ class Editor {
     await this.#offer(properties);
     this.form = new SchemaForm(at("edit-fields"), this.schema, (body) => this.#fields(body));
     await this.form.show();
+    if (this.kind === "namespaces") await namespace.start(at("edit"), this.name, await names("servers"));
     at("edit").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#propose();
@@ -46,10 +48,9 @@ class Editor {
     return undefined;
   }
 
-  /** What there is to choose from. */
-  async #offer({ namespace, servers }) {
+  /** The namespaces that an endpoint may be for. */
+  async #offer({ namespace }) {
     if (namespace) namespace.enum = [...new Set([...(await names("namespaces")), namespace.default ?? []].flat())];
-    if (servers) servers.description += ` There are: ${(await names("servers")).join(", ") || "none"}.`;
   }
 
   async #fields(body) {
@@ -73,7 +74,8 @@ class Editor {
     const { changes, warnings } = found.document;
     const lines = Object.entries(changes).flatMap(([kind, lists]) =>
       Object.entries(lists).flatMap(([how, names]) => names.map((name) => `${kind}: ${name} is ${how}`)));
-    this.#show("This would change", "tool-error", [...list(lines.length ? lines : ["nothing"]), ...list(warnings, "warn")]);
+    const told = list(lines.length ? lines : ["nothing"]);
+    this.#show("This would change", "tool-error", [...told, ...list(warnings, "warn")]);
     at("apply").hidden = false;
     at("apply").textContent = method === "DELETE" ? "Delete it" : "Apply it";
     return undefined;
@@ -85,7 +87,8 @@ class Editor {
     const found = await ask(method, path, { text, tag: this.#tag });
     at("apply").disabled = false;
     if (!found.ok) return this.#refused(found);
-    this.#show("Done", "result", [made("p", { textContent: found.document.text ?? "" }), ...list(found.document.warnings, "warn")]);
+    const { text: told, warnings } = found.document;
+    this.#show("Done", "result", [made("p", { textContent: told ?? "" }), ...list(warnings, "warn")]);
     at("edit").hidden = true;
     at("onward").hidden = false;
     return undefined;
@@ -99,9 +102,9 @@ class Editor {
       const input = key && at("edit").elements[`argument:${key}`];
       if (input) tell(input, where ? `${where}: ${text}` : text);
     }
-    const rule = document.rule ? [made("p", {}, "Rule ", made("code", { textContent: document.rule }))] : [];
     const words = made("p", { textContent: reason({ status, document }) });
-    this.#show(status === 409 ? "This cannot be done now" : "Refused", "error", [words, ...rule, ...list(problems.map(({ path, text }) => `${path}: ${text}`))]);
+    const told = list(problems.map(({ path, text }) => `${path}: ${text}`));
+    this.#show(status === 409 ? "This cannot be done now" : "Refused", "error", [words, ...told]);
     at("reload").hidden = status !== 409;
   }
 
@@ -128,7 +131,7 @@ async function names(kind) {
   return ((await read(address(kind))) ?? []).map((it) => it.name);
 }
 
-/** A property with what stands there now; also one that the schema does not know, or a value that it does not choose. */
+/** A property with what stands there now; also one that the schema does not know, or a value that is no choice. */
 function filled(property = {}, value) {
   const known = property.enum && !property.enum.includes(value) ? { enum: [...property.enum, value] } : {};
   return { ...property, ...known, default: value };

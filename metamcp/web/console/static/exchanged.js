@@ -47,8 +47,10 @@ function unfold(details, text) {
     if (!details.open || details.querySelector("pre")) return;
     const whole = readable(text);
     const pre = made("pre", { tabIndex: 0, textContent: whole.slice(0, MOST_SHOWN) });
-    const copy = button("Copy", () => navigator.clipboard.writeText(text).catch(() => getSelection().selectAllChildren(pre)));
-    details.append(pre, ...(whole.length > MOST_SHOWN ? [made("p", { className: "hint", textContent: "… and more" })] : []), copy);
+    const select = () => getSelection().selectAllChildren(pre); // where the browser does not allow to copy
+    details.append(pre);
+    if (whole.length > MOST_SHOWN) details.append(made("p", { className: "hint", textContent: "… and more" }));
+    details.append(button("Copy", () => navigator.clipboard.writeText(text).catch(select)));
   });
 }
 

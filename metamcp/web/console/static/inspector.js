@@ -9,7 +9,10 @@ import { Offered } from "./offered.js";
 import * as questions from "./questions.js";
 
 const MOST_LOGGED = 500;
-const STATES = { none: ["IDLE", "no session"], opening: ["STARTING", "opening …"], open: ["READY", "open"], ended: ["IDLE", "ended"] };
+const REASON = "the user of the inspector cancelled it";
+const STATES = {
+  none: ["IDLE", "no session"], opening: ["STARTING", "opening …"], open: ["READY", "open"], ended: ["IDLE", "ended"],
+};
 
 const at = (id) => document.getElementById(id);
 
@@ -65,20 +68,24 @@ export function start() {
     }
   }
 
-  function perform(title, method, members) {
+  function perform(title, method, members = {}) {
+    if (answers.full()) {
+      say("Too many requests are under way: wait for one, or cancel it.", false);
+      return;
+    }
     const asked = client.request(method, members, { progress: true });
-    answers.show(`${method} ${title}`, asked, (id) => quietly(client.cancel(id, "the user of the inspector cancelled it")));
+    answers.show(`${method} ${title}`, asked, (id) => quietly(client.cancel(id, REASON)));
   }
 
   at("open").addEventListener("submit", (event) => {
     event.preventDefault();
     open();
   });
-  at("ping").addEventListener("click", () => answers.show("ping", client.request("ping"), () => {}));
+  at("ping").addEventListener("click", () => perform("", "ping"));
   at("relist").addEventListener("click", () => quietly(offered.list()));
   at("end").addEventListener("click", () => quietly(client.close()));
   at("level").addEventListener("change", ({ target }) => {
-    if (target.value) answers.show(`logging/setLevel ${target.value}`, client.request("logging/setLevel", { level: JSON.stringify(target.value) }), () => {});
+    if (target.value) perform(target.value, "logging/setLevel", { level: JSON.stringify(target.value) });
   });
   at("own").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -94,8 +101,9 @@ async function sendOwn(client) {
   const isRequest = "method" in written && !String(written.method).startsWith("notifications/");
   const message = { jsonrpc: "2.0", ...(isRequest ? { id: client.nextId() } : {}), ...written };
   const answer = client.send(JSON.stringify(message), isRequest ? message.id : null);
-  if (isRequest) answers.show(`${message.method}`, { id: message.id, answer }, (id) => quietly(client.cancel(id, "cancelled by hand")));
-  else await answer;
+  if (!isRequest) return answer;
+  const asked = { id: message.id, answer };
+  return answers.show(String(message.method), asked, (id) => quietly(client.cancel(id, REASON)));
 }
 
 function describe(client, told) {

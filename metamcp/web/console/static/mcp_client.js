@@ -97,7 +97,7 @@ export class Client {
     if (answer.status === 202) return;
     if (isStream(answer)) await this.#read(answer, () => !this.#waiting.has(id));
     else if (isJson(answer)) this.#take(await answer.text(), id, answer.ok);
-    else throw new Refused(answer.redirected ? "nobody is signed in any more: load the page anew" : `answer ${answer.status}`);
+    else throw new Refused(`answer ${answer.status}`);
     if (answer.status === 404 && this.session) this.#end("the gateway knows this session no more");
     else if (id !== null) this.#refuse(id, "the stream ended without a response");
   }
@@ -137,6 +137,7 @@ export class Client {
     if (last) headers["Last-Event-ID"] = last;
     const answer = await fetch(this.address, { headers, signal: this.#over.signal });
     if (isStream(answer)) return answer;
+    if (answer.redirected) throw new Refused("nobody is signed in any more: load the page anew");
     const error = isJson(answer) ? (await answer.json()).error?.message : "";
     throw new Refused(error || `no stream: answer ${answer.status}`);
   }

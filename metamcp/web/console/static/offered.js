@@ -17,14 +17,15 @@ const KINDS = {
     request: (it, filled) => ["prompts/get", { name: JSON.stringify(it.name), arguments: filled }],
   },
   resources: {
-    title: "Resources", needs: "resources", list: "resources/list", all: "resources", label: (it) => it.uri, do: "Read it",
+    title: "Resources", needs: "resources", list: "resources/list", all: "resources", label: (it) => it.uri,
+    do: "Read it",
     schema: () => null,
     request: (it) => ["resources/read", { uri: JSON.stringify(it.uri) }],
   },
   templates: {
     title: "Templates of resources", needs: "resources", list: "resources/templates/list", all: "resourceTemplates",
     label: (it) => it.uriTemplate, do: "Read it",
-    schema: (it) => ({ type: "object", properties: { uri: { type: "string", format: "uri", default: it.uriTemplate } }, required: ["uri"] }),
+    schema: (it) => texts([{ name: "uri", required: true, value: it.uriTemplate }]),
     request: (it, filled) => ["resources/read", { uri: JSON.stringify(JSON.parse(filled).uri) }],
   },
 };
@@ -32,7 +33,9 @@ const CHANGED = { tools: ["tools"], prompts: ["prompts"], resources: ["resources
 
 /** The arguments of a prompt are texts. */
 function texts(described) {
-  const properties = described.map(({ name, title, description }) => [name, { type: "string", title, description }]);
+  const properties = described.map(({ name, title, description, value }) => [
+    name, { type: "string", title, description, default: value },
+  ]);
   const required = described.filter((it) => it.required).map((it) => it.name);
   return { type: "object", properties: Object.fromEntries(properties), required };
 }
@@ -65,7 +68,8 @@ export class Offered {
     const found = [];
     let cursor;
     for (let pages = 0; pages < MOST_PAGES; pages += 1) {
-      const { result } = await this.client.request(list, cursor === undefined ? {} : { cursor: JSON.stringify(cursor) }).answer;
+      const members = cursor === undefined ? {} : { cursor: JSON.stringify(cursor) };
+      const { result } = await this.client.request(list, members).answer;
       found.push(...(Array.isArray(result[all]) ? result[all] : []));
       cursor = result.nextCursor;
       if (cursor === undefined) break;
@@ -75,7 +79,8 @@ export class Offered {
 
   #show() {
     const groups = Object.entries(this.#lists).filter(([, records]) => records.length).map(([kind, records]) => {
-      const title = made("h3", { className: "hint", textContent: `${KINDS[kind].title} ${records.length}`, id: `offered-${kind}` });
+      const text = `${KINDS[kind].title} ${records.length}`;
+      const title = made("h3", { className: "hint", textContent: text, id: `offered-${kind}` });
       const items = records.map((record) => made("li", {}, this.#button(kind, record)));
       return made("div", { className: "group" }, title, made("ul", { aria: { labelledby: title.id } }, ...items));
     });
@@ -88,7 +93,8 @@ export class Offered {
     const element = button(name, () => this.#choose(kind, record, element));
     element.className = "mono";
     element.dataset.kind = kind;
-    if (this.#chosen && this.#chosen.kind === kind && KINDS[kind].label(this.#chosen.record) === name) element.ariaCurrent = "true";
+    const { kind: former, record: chosen } = this.#chosen ?? {};
+    if (former === kind && KINDS[kind].label(chosen) === name) element.ariaCurrent = "true";
     return element;
   }
 
@@ -116,7 +122,7 @@ export class Offered {
     const chosen = { kind, record, fields };
     this.#chosen = chosen;
     title.textContent = label(record);
-    document.getElementById("chosen-name").textContent = record.title ?? (kind === "tools" || kind === "prompts" ? "" : record.name) ?? "";
+    document.getElementById("chosen-name").textContent = record.title ?? (record.name === label(record) ? "" : record.name);
     document.getElementById("chosen-about").textContent = record.description ?? "";
     document.getElementById("ask-fields").replaceChildren();
     form.querySelector(":scope > button").textContent = action;

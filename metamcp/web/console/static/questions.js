@@ -30,9 +30,8 @@ export async function take({ id, method, params }, respond, ask) {
   title.id = `question-${(titles += 1)}`;
   form.setAttribute("aria-labelledby", title.id);
   open.set(id, card);
-  await build({ card, title, about, fields: form.firstElementChild, actions: form.lastElementChild, form }, params ?? {}, {
-    answer, result, refuse, ask,
-  });
+  const places = { title, about, form, fields: form.firstElementChild, actions: form.lastElementChild };
+  await build(places, params ?? {}, { answer, result, refuse, ask });
   if (open.get(id) !== card) return undefined; // taken back meanwhile
   const place = document.getElementById("asked");
   place.append(card);
@@ -56,7 +55,7 @@ function forget(id, focus) {
 }
 
 const BUILT = {
-  "elicitation/create": (card, params, ways) => (params.mode === "url" ? link(card, params, ways) : elicitation(card, params, ways)),
+  "elicitation/create": (places, params, ways) => (params.mode === "url" ? link : elicitation)(places, params, ways),
   "sampling/createMessage": sampling,
 };
 
@@ -70,7 +69,7 @@ async function elicitation({ title, about, fields, actions, form }, params, { an
     const content = await schema.fill();
     if (content !== null) answer({ result: `{"action":"accept","content":${content}}` });
   });
-  actions.append(main("Accept"), button("Decline", () => result({ action: "decline" })), button("Cancel", () => result({ action: "cancel" })));
+  actions.append(main("Accept"), ...refusals(result));
 }
 
 /** Nothing is opened by itself, and nothing looks like what it is not. */
@@ -83,7 +82,7 @@ function link({ title, about, fields, actions, form }, params, { result }) {
     event.preventDefault();
     result({ action: "accept" });
   });
-  actions.append(main("Accept"), button("Decline", () => result({ action: "decline" })), button("Cancel", () => result({ action: "cancel" })));
+  actions.append(main("Accept"), ...refusals(result));
 }
 
 function sampling({ title, about, fields, actions, form }, params, { result, refuse }) {
@@ -99,6 +98,10 @@ function sampling({ title, about, fields, actions, form }, params, { result, ref
     result({ role: "assistant", content, model: model.value, stopReason: "endTurn" });
   });
   actions.append(main("Answer"), button("Refuse", () => refuse(REFUSED)));
+}
+
+function refusals(result) {
+  return [["Decline", "decline"], ["Cancel", "cancel"]].map(([text, action]) => button(text, () => result({ action })));
 }
 
 function spoken(message) {

@@ -45,7 +45,8 @@ export class SchemaForm {
     if (field.required) label.append(made("span", { className: "required", textContent: "required" }), " ");
     label.append(made("span", { className: "hint", textContent: WORDS[field.kind] ?? `JSON ${field.shape}` }));
     const about = made("p", { className: "hint", id: `${id}-about`, textContent: field.description });
-    return made("div", { className: "field" }, label, ...(field.description ? [about] : []), ...this.#take(input, field, id));
+    const told = field.description ? [about] : [];
+    return made("div", { className: "field" }, label, ...told, ...this.#take(input, field, id));
   }
 
   #whole(folded) {
