@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from metamcp.access.keys import MAX_FILE_BYTES, Keys, KeysUnusable, Record, encode, parse
+from metamcp.config.writing import sync_folder
 from metamcp.telemetry import logs
 
 FOLDER, FILE = "access", "keys.json"
@@ -143,7 +144,7 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _belong_to(place: int | Path, folder: Path) -> None:
@@ -154,14 +155,6 @@ def _belong_to(place: int | Path, folder: Path) -> None:
         os.chown(place, found.st_uid, found.st_gid)
     elif found.st_gid in (os.getegid(), *os.getgroups()):
         os.chown(place, -1, found.st_gid)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _stat(path: Path) -> _Stamp | None:

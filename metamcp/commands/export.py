@@ -13,7 +13,7 @@ import click
 
 from metamcp.commands.call import own_url
 from metamcp.commands.display import printable
-from metamcp.commands.replacing import replace_text
+from metamcp.config import writing
 from metamcp.config.client_files import FORMATS, Reached
 from metamcp.config.document import read_json
 from metamcp.config.exporting import without_secrets
@@ -96,6 +96,6 @@ def _write(path: Path, text: str, force: bool) -> None:
     if path.exists() and not force:
         raise click.ClickException(f"{path} is there already: --force replaces it")
     try:
-        replace_text(path, text)
+        writing.put(path, text.encode())
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error

@@ -10,8 +10,7 @@ from typing import BinaryIO
 import click
 
 from metamcp.commands.display import printable
-from metamcp.commands.replacing import replace_text
-from metamcp.config import images, loader
+from metamcp.config import images, loader, writing
 from metamcp.config.allowlist_schema import parse_allowlist
 from metamcp.config.importing.documents import import_documents
 from metamcp.config.importing.outcome import Imported, Source
@@ -37,7 +36,7 @@ def run(settings: Settings, files: Sequence[BinaryIO], force: bool) -> None:
     if len(text.encode()) > loader.MAX_FILE_BYTES:
         raise click.ClickException(f"{target} would be larger than {loader.MAX_FILE_BYTES // 1024**2} MiB")
     try:
-        replace_text(target, text)
+        writing.put(target, text.encode())
     except OSError as error:
         raise click.ClickException(f"{target} cannot be written: {error.strerror}") from error
     click.echo("\n".join(_report(imported, servers, _allowlist(settings.config_dir))))

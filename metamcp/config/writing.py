@@ -1,4 +1,5 @@
-"""A file of the configuration in the place of another one: as a whole or not at all, with the former ones beside it.
+"""A file of the configuration in the place of another one: as a whole or not at all, and where it is changed over HTTP
+with the former ones beside it.
 
 Draft and backups have the owner and the mode of the file itself, for its secrets are in them.
 """
@@ -6,7 +7,8 @@ Draft and backups have the owner and the mode of the file itself, for its secret
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 BACKUPS = 5
@@ -25,19 +27,20 @@ def replace(path: Path, content: bytes, before: bytes | None) -> None:
     changed nothing then but the backups. Blocks."""
     path = path.resolve()
     found = _stat(path)
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        _write(draft, content, found)
+    with _drafted(path, content, found):
         if before is not None:
             _keep(path, before, found)
         if _content(path) != before:
             raise Overtaken
-        draft.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Whatever stands there, and whether its folder does. A new file is for its owner alone, since secrets may stand in
+    it; otherwise as ``replace``. Raises OSError. Blocks."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _drafted(path, content, _stat(path)):
+        pass
 
 
 def backup(path: Path, number: int) -> Path:
@@ -48,6 +51,21 @@ def writable(path: Path) -> bool:
     """As far as it can be known without trying: the folder decides, since the file is replaced."""
     folder = path.resolve().parent
     return os.access(folder, os.W_OK | os.X_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
+
+
+@contextmanager
+def _drafted(path: Path, content: bytes, like: os.stat_result | None) -> Iterator[None]:
+    """Beside ``path``, and at the end in its place, unless what is done meanwhile raises."""
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        _write(draft, content, like)
+        yield
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
 def _keep(path: Path, before: bytes, found: os.stat_result | None) -> None:
@@ -96,7 +114,8 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """A name that was changed in it is changed for good."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

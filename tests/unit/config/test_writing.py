@@ -87,7 +87,7 @@ def test_whatever_fails_the_old_one_is_there_and_no_draft(path: Path, monkeypatc
 
 def test_a_process_that_dies_before_or_after_leaves_a_whole_file(path: Path, monkeypatch: Any) -> None:
     """Its draft is in nobody's way."""
-    for dies_at, expected in (("fsync", b"old"), ("_sync", b"new")):
+    for dies_at, expected in (("fsync", b"old"), ("sync_folder", b"new")):
         child = os.fork()
         if child == 0:
             target = writing.os if dies_at == "fsync" else writing
