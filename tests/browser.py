@@ -27,9 +27,9 @@ PAGE_SECONDS = 30
 class Browser:
     """One window. ``site`` is the address that paths belong to."""
 
-    def __init__(self, driver: webdriver.Chrome) -> None:
+    def __init__(self, driver: webdriver.Chrome, site: str) -> None:
         self.driver = driver
-        self.site = ""
+        self.site = site
 
     def open(self, path: str) -> None:
         self.driver.get(self.site + path)
@@ -93,7 +93,7 @@ def undisturbed(window: Browser) -> Iterator[None]:
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator[Browser]:
+def browser(folder: Path, site: str) -> Iterator[Browser]:
     """For as long as the tests that share it; ``folder`` holds its profile."""
     options = Options()
     options.binary_location = _program("chromium")
@@ -104,7 +104,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     try:
         driver.set_page_load_timeout(PAGE_SECONDS)
         driver.set_script_timeout(PAGE_SECONDS)
-        yield Browser(driver)
+        yield Browser(driver, site)
     finally:
         driver.quit()
 

@@ -103,6 +103,14 @@ class GatewayProcess:
         assert "result" in answer, answer
         return str(answer["result"]["content"][0]["text"])
 
+    def call_alone(self, tool: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """As ``call``, in a session of its own."""
+        session = self.open_session()
+        try:
+            return self.call(session, tool, arguments)
+        finally:
+            self.end_session(session)
+
     @property
     def supervisor_pid(self) -> int:
         return int(self.status()["supervisor"]["pid"])

@@ -32,8 +32,7 @@ def gateway(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def window(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as opened:
-        opened.site = gateway.url
+    with browser(tmp_path_factory.mktemp("browser"), gateway.url) as opened:
         yield opened
 
 

@@ -47,8 +47,7 @@ def listed(gateway: GatewayProcess) -> set[str]:
 
 @pytest.fixture(scope="module")
 def window(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as opened:
-        opened.site = gateway.url
+    with browser(tmp_path_factory.mktemp("browser"), gateway.url) as opened:
         yield opened
 
 
@@ -63,11 +62,7 @@ def live(window: Browser) -> None:
 
 
 def called(gateway: GatewayProcess, tool: str, **arguments: Any) -> Any:
-    session = gateway.open_session()
-    try:
-        return gateway.call(session, tool, arguments)
-    finally:
-        gateway.end_session(session)
+    return gateway.call_alone(tool, arguments)
 
 
 def kill_good(gateway: GatewayProcess) -> None:

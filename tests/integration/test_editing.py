@@ -30,8 +30,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 @pytest.fixture(scope="module")
 def window(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Nobody has signed in at first: the first test makes the first key."""
-    with browser(tmp_path_factory.mktemp("browser")) as opened:
-        opened.site = gateway.url
+    with browser(tmp_path_factory.mktemp("browser"), gateway.url) as opened:
         yield opened
 
 

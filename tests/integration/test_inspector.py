@@ -35,8 +35,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 
 @pytest.fixture(scope="module")
 def window(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as opened:
-        opened.site = gateway.url
+    with browser(tmp_path_factory.mktemp("browser"), gateway.url) as opened:
         yield opened
 
 

@@ -59,11 +59,7 @@ def stranger(gateway: GatewayProcess, operator: Operator) -> Operator:
 
 
 def call(gateway: GatewayProcess, tool: str, **arguments: Any) -> Any:
-    session = gateway.open_session()
-    try:
-        return gateway.call(session, tool, arguments)
-    finally:
-        gateway.end_session(session)
+    return gateway.call_alone(tool, arguments)
 
 
 # --- what changes is told ----------------------------------------------------------------------------------
