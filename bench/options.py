@@ -18,6 +18,7 @@ from bench.scenarios.jobs import TOOLS
 from bench.scenarios.large import PARTS, LargePlan, large
 from bench.scenarios.lifecycle import CHECKS, LifecyclePlan, lifecycle
 from bench.scenarios.load import LoadPlan, load
+from bench.scenarios.steady import SteadyPlan, steady
 
 MOST = {
     "concurrency": 256, "sessions": 500, "idle_clients": 5000, "clients": 5000, "others": 256, "count": 1000,
@@ -43,6 +44,7 @@ SCENARIOS = {
     "idle": Scenario(IdlePlan, idle),
     "sessions": Scenario(SessionsPlan, sessions),
     "large": Scenario(LargePlan, large),
+    "steady": Scenario(SteadyPlan, steady),
     "lifecycle": Scenario(LifecyclePlan, lifecycle),
 }
 

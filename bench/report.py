@@ -16,7 +16,7 @@ Peers = Mapping[str, Rounds]
 NOTHING = "-"
 LEVELS = (1, 8, 64)
 BASELINES = ("direct-api", "direct-cli", "direct-stdio")
-NAMES = ("load", "first", "idle", "sessions", "large", "lifecycle", "sigterm", "sigkill")
+NAMES = ("load", "first", "idle", "sessions", "large", "steady", "lifecycle", "sigterm", "sigkill")
 
 
 def report(folder: Path) -> str:
@@ -24,6 +24,7 @@ def report(folder: Path) -> str:
     results = read(folder)
     tables: dict[str, Callable[[Peers], Iterable[str]]] = {
         "load": _loads, "first": _first, "idle": _idle, "sessions": _sessions, "large": _large,
+        "steady": _steady,
     }  # fmt: skip
     lines = [line for name, make in tables.items() if name in results for line in make(results[name])]
     for name in ("lifecycle", "sigterm", "sigkill"):
@@ -239,6 +240,21 @@ def _large(peers: Peers) -> list[str]:
         *table("Progress notifications", flood, floods),
         *table("Others' calls while one client reads a large answer slowly", reader, slow),
     ]
+
+
+def _steady(peers: Peers) -> list[str]:
+    rows = []
+    for name, rounds in sorted(peers.items()):
+        for one in rounds.values():
+            rss = " ".join(f"{part['rss']:.0f}" for part in one["parts"])
+            rows.append([
+                name, one["seconds"], one["calls"], one["sessions_opened"], one["p50_ms"], one["p99_ms"],
+                median([_at(one, "cpu_ms_per_call", "peer")], 2), _at(one, "base_memory_mib", "all", "rss"), rss,
+                _at(one, "growth_mib", "rss"), sum(one.get("failures", {}).values()),
+            ])  # fmt: skip
+    heads = ["peer", "seconds", "calls", "sessions", "p50 ms", "p99 ms", "CPU ms/call", "RSS MiB before",
+             "in each sixth", "growth", "failed"]  # fmt: skip
+    return table("A steady load, each round by itself", heads, rows)
 
 
 def _medians(stages: Sequence[Json], *names: str) -> list[str]:

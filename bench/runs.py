@@ -34,7 +34,7 @@ MOST_ROUNDS = 100
 
 @dataclass(frozen=True)
 class Round:
-    """What one round needs. ``more``: options for the scenario."""
+    """What one round needs. ``more``: options for the scenario. ``seconds``: how long one run may take."""
 
     scenario: str
     results: Path
@@ -42,6 +42,7 @@ class Round:
     image: str
     python: str
     more: Sequence[str]
+    seconds: float
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +70,7 @@ def _rounds(text: str) -> int:
 
 def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     """The exit status: 1 if a peer could not be measured, 2 for options that nobody knows."""
-    _check(options.scenario, more)
+    duration = _duration(options.scenario, more)
     try:
         peers = [peer for peer in chosen(options.peers, options.rivals) if options.scenario not in peer.without]
     except ValueError as error:
@@ -85,18 +86,18 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> int:
     image = options.image or ensure_image()
     # As with Ctrl-C, what runs is ended and its containers are removed.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    one = Round(options.scenario, results, options.lock, image, generator(HOME), more)
+    one = Round(options.scenario, results, options.lock, image, generator(HOME), more, RUN_SECONDS + duration)
     failed = [name for number in _numbers(one, options.rounds) for name in _round(one, peers, number)]
     print(report(results))
     print(f"{results}: {len(failed)} runs failed {failed or ''}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _check(scenario: str, more: Sequence[str]) -> None:
-    """Ends the program where the scenario does not take these options."""
+def _duration(scenario: str, more: Sequence[str]) -> float:
+    """The seconds that these options name. Ends the program where the scenario does not take them."""
     parser = argparse.ArgumentParser(prog=f"python -m bench run --scenario {scenario}")
     add_plan(parser, SCENARIOS[scenario].plan)
-    parser.parse_args(more)
+    return float(getattr(parser.parse_args(more), "duration", 0.0))
 
 
 def _numbers(one: Round, rounds: int) -> range:
@@ -135,7 +136,7 @@ def _measure(one: Round, peer: Peer, out: Path, extra: Sequence[str]) -> None:
     # Cold times are those of the very first client, so nobody may call before.
     with Running(peer, HOME, one.image, log, probe=one.scenario != "first") as running:
         argv = [one.python, "-m", "bench", one.scenario, *_target(peer, running), "--out", str(out), *extra]
-        subprocess.run(argv, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=RUN_SECONDS, check=True)
+        subprocess.run(argv, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=one.seconds, check=True)
         if running.ready_seconds is not None:
             found = json.loads(out.read_text())
             out.write_text(json.dumps(found | {"ready_seconds": running.ready_seconds}, indent=1) + "\n")

@@ -10,7 +10,7 @@ from bench.peers.peer import DIRECT, RIVAL, Peer, Place
 from bench.peers.rivals import rival_peers
 from bench.server.image import SERVER
 
-_NOTHING_BETWEEN = ("idle", "sessions", "large", "lifecycle")
+_NOTHING_BETWEEN = ("idle", "sessions", "large", "steady", "lifecycle")
 
 
 def _image(place: Place) -> str:

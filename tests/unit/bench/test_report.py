@@ -77,6 +77,12 @@ def test_every_scenario_has_its_table(tmp_path: Path) -> None:
     }
     slow = {"before": calls, "during": calls, "memory_before_mib": parts, "memory_mib": parts}
     write(tmp_path, "large-p-r1", {"answers": answers, "progress": flood, "slow": slow})
+    steady = {
+        "seconds": 60.0, "calls": 900, "sessions_opened": 70, "p50_ms": 1.0, "p99_ms": 2.0, "base_memory_mib": parts,
+        "parts": [{"until_seconds": 10.0, "rss": 101.0}, {"until_seconds": 20.0, "rss": 102.4}], "failures": {"x": 2},
+        "growth_mib": {"rss": 1.4}, "cpu_ms_per_call": {"peer": 0.25},
+    }  # fmt: skip
+    write(tmp_path, "steady-p-r1", steady)
     write(tmp_path, "lifecycle-p-r1", {"when": "now", "kill": {"killed": 1}})
     text = report(tmp_path)
     for row in (
@@ -86,6 +92,7 @@ def test_every_scenario_has_its_table(tmp_path: Path) -> None:
         "| p | 7 | 1 | 5.0 | 1.0 | - | 110 | 0 |",
         "| p | 5.0 | 5.0 | 99.0 | 1.0 | 2.0 | - | 110 |",
         "| p | 1.0 | 1.0 | 2.0 | 2.0 | 9.0 | 9.0 | 90.0 | 110 |",
+        "| p | 60.0 | 900 | 70 | 1.0 | 2.0 | 0.25 | 100.0 | 101 102 | 1.4 | 2 |",
         '- p, kill: `{"killed": 1}`',
     ):
         assert row in text, text
