@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import http
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+
+import msgspec
 
 from metamcp.errors import HeadersTooLarge, InvalidRequest, MetaMCPError, TargetTooLong, TooLarge
 from metamcp.protocol import jsonrpc
@@ -25,54 +27,88 @@ MAX_BODY = 32 * 1024 * 1024
 
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,32}) ([\x21-\x7e]+) (HTTP/1\.[01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
-_LENGTH = re.compile(rb"[0-9]{1,15}")
-_ONCE = frozenset({b"content-length", b"transfer-encoding", b"host", b"content-type", b"authorization"})
+_LENGTH = re.compile("[0-9]{1,15}")
+_ONCE = frozenset({"content-length", "transfer-encoding", "host", "content-type", "authorization"})
 """Fields of which a second one could be taken for the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """``version`` is ``HTTP/1.1`` or ``HTTP/1.0``. ``fields``: by name in lower case; what stood in several fields of
-    one name is one value, with commas (RFC 9110, 5.2). ``length``: bytes of the body; None when it comes in chunks."""
+class Head(msgspec.Struct, frozen=True):
+    """``version`` is ``HTTP/1.1`` or ``HTTP/1.0``. ``fields``: by name in lower case, with each byte as one character
+    (latin-1); what stood in several fields of one name is one value, with commas (RFC 9110, 5.2). ``length``: bytes of
+    the body; None when it comes in chunks."""
 
     method: str
     target: str
     version: str
-    fields: dict[bytes, bytes]
+    fields: dict[str, str]
     length: int | None
 
     @property
     def awaits_continue(self) -> bool:
-        return self.fields.get(b"expect", b"").lower() == b"100-continue"
+        return self.fields.get("expect", "").lower() == "100-continue"
 
     @property
     def closes(self) -> bool:
         """Is this the last request of its connection (RFC 9112, 9.3)?"""
-        options = {option.strip() for option in self.fields.get(b"connection", b"").lower().split(b",")}
-        return b"close" in options or (self.version == "HTTP/1.0" and b"keep-alive" not in options)
+        connection = self.fields.get("connection")
+        if connection is None:
+            return self.version == "HTTP/1.0"
+        options = {option.strip() for option in connection.lower().split(",")}
+        return "close" in options or (self.version == "HTTP/1.0" and "keep-alive" not in options)
 
 
-def read(line: bytes, fields: list[bytes]) -> Head:
-    """``line`` and ``fields`` as they came, each with its line end. Raises MetaMCPError for a request that must not be
-    answered otherwise, and whose connection must be closed."""
-    found = _REQUEST_LINE.fullmatch(_content(line))
-    if found is None:
-        raise InvalidRequest("the request line must be METHOD TARGET HTTP/1.1")
-    named = _named(fields)
-    length = _length(named, found[3])
-    if length and found[1] == b"HEAD":
-        raise InvalidRequest("HEAD has no body")
-    return Head(found[1].decode(), found[2].decode(), found[3].decode(), named, length)
+class HeadReader:
+    """Of one connection. A client says nearly the same in each head: what a line means is known until the next one."""
+
+    def __init__(self) -> None:
+        self._line: bytes | None = None
+        self._request = ("", "", "")
+        self._known: dict[bytes, tuple[str, str]] = {}
+
+    def read(self, line: bytes, fields: Sequence[bytes]) -> Head:
+        """The request line and the header fields, without line ends. Raises MetaMCPError for a request that must not
+        be answered otherwise, and whose connection must be closed."""
+        if line != self._line:
+            self._request = _request_line(line)
+            self._line = line
+        method, target, version = self._request
+        named = self._named(fields)
+        length = _length(named, version)
+        if length and method == "HEAD":
+            raise InvalidRequest("HEAD has no body")
+        return Head(method, target, version, named, length)
+
+    def _named(self, fields: Sequence[bytes]) -> dict[str, str]:
+        known = self._known
+        present: dict[bytes, tuple[str, str]] = {}
+        named: dict[str, str] = {}
+        for line in fields:
+            name, value = present[line] = known.get(line) or _field(line)
+            if name in named:
+                if name in _ONCE:
+                    raise InvalidRequest(f"the header {name} must not be repeated")
+                value = f"{named[name]},{value}"
+            named[name] = value
+        self._known = present
+        return named
 
 
-def texts(head: Head) -> dict[str, str]:
-    """The fields, for a log."""
-    return {name.decode(): value.decode("latin-1") for name, value in head.fields.items()}
+def lines_of(head: bytes) -> list[bytes]:
+    """Of a whole head, as it stands before its empty line. Whatever else ends a line for somebody is no character of
+    one, and refused."""
+    return head.split(b"\r\n")
 
 
-def too_large(line: bytes, fields: list[bytes], size: int) -> MetaMCPError | None:
-    """For the reader, after each line: the refusal of a head that need not be read to its end. ``size``: bytes of all
-    ``fields``."""
+def content(line: bytes) -> bytes:
+    """Of one line with its end. Raises InvalidRequest for another end."""
+    if not line.endswith(b"\r\n"):
+        raise InvalidRequest("a line of the request's head must end with CR LF")
+    return line[:-2]
+
+
+def too_large(line: bytes, fields: Sequence[bytes], size: int) -> MetaMCPError | None:
+    """For who reads line by line, after each: the refusal of a head that need not be read to its end. ``size``: bytes
+    of all ``fields``."""
     if len(line) > MAX_TARGET:
         return TargetTooLong(f"the request line must not be longer than {MAX_TARGET} bytes")
     if len(fields) > MAX_HEADERS:
@@ -90,30 +126,24 @@ def refusal(error: MetaMCPError) -> bytes:
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
-def _content(line: bytes) -> bytes:
-    if not line.endswith(b"\r\n"):
-        raise InvalidRequest("a line of the request's head must end with CR LF")
-    return line[:-2]
+def _request_line(line: bytes) -> tuple[str, str, str]:
+    found = _REQUEST_LINE.fullmatch(line)
+    if found is None:
+        raise InvalidRequest("the request line must be METHOD TARGET HTTP/1.1")
+    return found[1].decode(), found[2].decode(), found[3].decode()
 
 
-def _named(fields: list[bytes]) -> dict[bytes, bytes]:
-    named: dict[bytes, bytes] = {}
-    for field in fields:
-        found = _FIELD.fullmatch(_content(field))
-        if found is None:
-            raise InvalidRequest("a header field must be NAME: VALUE on one line, without control characters")
-        name = found[1].lower()
-        if name in named and name in _ONCE:
-            raise InvalidRequest(f"the header {name.decode()} must not be repeated")
-        value = found[2].rstrip(b" \t")
-        named[name] = named[name] + b"," + value if name in named else value
-    return named
+def _field(line: bytes) -> tuple[str, str]:
+    found = _FIELD.fullmatch(line)
+    if found is None:
+        raise InvalidRequest("a header field must be NAME: VALUE on one line, without control characters")
+    return found[1].lower().decode(), found[2].rstrip(b" \t").decode("latin-1")
 
 
-def _length(named: dict[bytes, bytes], version: bytes) -> int | None:
-    coding, length = named.get(b"transfer-encoding"), named.get(b"content-length")
+def _length(named: dict[str, str], version: str) -> int | None:
+    coding, length = named.get("transfer-encoding"), named.get("content-length")
     if coding is not None:
-        if length is not None or version != b"HTTP/1.1" or coding.lower() != b"chunked":
+        if length is not None or version != "HTTP/1.1" or coding.lower() != "chunked":
             raise InvalidRequest("Transfer-Encoding must be chunked, in HTTP/1.1, without Content-Length")
         return None
     if length is None:

@@ -28,8 +28,8 @@ def variables(head: Head) -> dict[str, str]:
         "RAW_URI": head.target,
     }
     for name, value in head.fields.items():
-        if called := variable(name.decode()):
-            found[called] = value.decode("latin-1")
+        if called := variable(name):
+            found[called] = value
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,15 +23,19 @@ from gunicorn.workers.ggevent import PyWSGIHandler, PyWSGIServer
 
 from metamcp.errors import InvalidRequest, MetaMCPError, RequestTimeout, TooManyRequests
 from metamcp.protocol import http_head
+from metamcp.protocol.http_response import BODILESS, ResponseHead, ending, response_head
 from metamcp.telemetry.edge import EDGE
 from metamcp.telemetry.masking import mask_address
+from metamcp.web.alarm import Alarm
 from metamcp.web.environ import CONNECTION, variables
 from metamcp.web.parking import READ, Parking
 from metamcp.web.patience import LEAST_RATE, PatientReader
 from metamcp.web.request_body import RequestBody
 
 _BUFFER = 4 * 1024  # for heads; bodies are read past it
+_HEAD_END = b"\r\n\r\n"
 _PIECE = 256 * 1024  # bytes that a client has to take within its time
+_JOINED = 64 * 1024  # bytes of a body that are copied to go out together with their head
 _LEAVE_SECONDS = 2.0
 _LINGER_SECONDS = 1.0  # before a connection is parked: most clients that call again do so sooner
 
@@ -52,11 +57,22 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
 
     def __init__(self, sock: socket.socket, address: Any, server: Server) -> None:
         self.socket: Any
-        self.reader = PatientReader(sock)
+        self.result: Any
+        self.alarm = Alarm()
+        self.reader = PatientReader(sock, self.alarm)
+        self.heads = http_head.HeadReader()
         super().__init__(sock, address, server, rfile=io.BufferedReader(self.reader, _BUFFER))
         self.edge = server.edge
         self.refused: MetaMCPError | None = None
         self.head: http_head.Head | None = None
+        self.connection = _Connection(sock)
+        self.answer: ResponseHead | None = None  # what the application has begun
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        finally:
+            self.alarm.close()
 
     # --- the request -----------------------------------------------------------------------------------
 
@@ -94,26 +110,38 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
             self.server.waiting.discard(self)
 
     def _read_head(self) -> str:
+        buffered: bytes = self.rfile.peek(1)
+        end = buffered.find(_HEAD_END)
+        if end < 0:
+            return self._read_lines()
+        line, *fields = http_head.lines_of(self.rfile.read(end + len(_HEAD_END))[:end])
+        if refused := http_head.too_large(line, fields, end):
+            raise refused
+        self.head = self.heads.read(line, fields)
+        return self.head.method
+
+    def _read_lines(self) -> str:
+        """A head that comes in pieces, or is larger than the buffer."""
         line: bytes = self.rfile.readline(http_head.MAX_TARGET + 1)
         fields: list[bytes] = []
         size = 0
         while (refused := http_head.too_large(line, fields, size)) is None:
             field = self.rfile.readline(http_head.MAX_HEADER_BYTES + 1)
             if field == b"\r\n":
-                self.head = http_head.read(line, fields)
-                return line.decode("latin-1")
+                self.head = self.heads.read(http_head.content(line), [http_head.content(one) for one in fields])
+                return self.head.method
             if not field:
                 return ""
             fields.append(field)
             size += len(field)
         raise refused
 
-    def read_request(self, raw_requestline: str) -> bool:
+    def read_request(self, _: str) -> bool:
         """Nothing is read here any more: pywsgi's own way through ``email.parser`` costs more than all of ours."""
         if self.refused is not None or self.head is None:
             raise self.refused or InvalidRequest("the request cannot be read")
         head = self.head
-        self.requestline = raw_requestline.rstrip()
+        self.requestline = f"{head.method} {head.target} {head.version}"
         self.command, self.path, self.request_version = head.method, head.target, head.version
         self.content_length, self.close_connection = head.length, head.closes
         return True
@@ -127,7 +155,7 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = str(address[0]), str(address[1])
         self.wsgi_input = environ["wsgi.input"] = RequestBody(self.rfile, self.head.length, self._body_begins)
         environ["wsgi.input_terminated"] = True
-        environ[CONNECTION] = _Connection(self.socket)
+        environ[CONNECTION] = self.connection
         return environ
 
     def _body_begins(self) -> None:
@@ -137,22 +165,69 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
 
     # --- the response ----------------------------------------------------------------------------------
 
+    def handle_one_response(self) -> None:
+        """As pywsgi's own, of which this is the part that we need."""
+        self.time_start = time.time()
+        self.status, self.answer, self.result = "", None, None
+        self.headers_sent = self.response_use_chunked = False
+        self.response_length = 0
+        try:
+            self.run_application()
+        except OSError as error:
+            if error.errno not in self.ignored_socket_errors:
+                self.handle_error(*sys.exc_info())
+            self.close_connection = True
+        except BaseException:  # noqa: BLE001  pywsgi's own bound: its log, and a 500 if nothing was sent yet
+            self.handle_error(*sys.exc_info())
+        finally:
+            self.log_request()
+
     def start_response(self, status: str, headers: Sequence[tuple[str, str]], exc_info: Any = None) -> Any:
         """A body that was not read to its end cannot be told from the next request."""
+        if exc_info is not None and self.headers_sent:
+            raise exc_info[1].with_traceback(exc_info[2])
         if not self.wsgi_input.complete:
             headers = [*headers, ("Connection", "close")]
-        return super().start_response(status, headers, exc_info)
+        self.answer = response_head(status, headers)
+        self.status, self.response_headers = status, headers
+        return self.write
 
-    def finalize_headers(self) -> None:
-        if self.provided_date is None:
-            date = _date(int(time.time()))
-            self.provided_date: bytes | None = date
-            self.response_headers.append((b"Date", date))
-        super().finalize_headers()
+    def process_result(self) -> None:
+        for data in self.result:
+            if data:
+                self.write(data)
+        if not self.headers_sent:
+            self.write(b"")
+        if self.response_use_chunked and self.command != "HEAD":
+            self._sendall(b"0\r\n\r\n")
+
+    def write(self, data: bytes) -> None:
+        """The head goes out with what comes first of the body, in one write as long as that is small."""
+        if self.answer is None:
+            raise self.ApplicationError("the application did not call start_response")
+        if data and self.answer.code in BODILESS:
+            raise self.ApplicationError(f"a response of status {self.answer.code} must have no body")
+        if self.headers_sent:
+            self._write(data)
+            return
+        self.headers_sent = True
+        length = sum(map(len, self.result)) if hasattr(self.result, "__len__") else None
+        rest, self.response_use_chunked, self.close_connection = ending(
+            self.answer, _date(int(time.time())), length, self.request_version, self.close_connection
+        )
+        head = self.answer.lines + rest
+        if not data or len(data) > _JOINED:
+            self._sendall(head)
+            self._write(data)
+        elif self.response_use_chunked:
+            self._sendall(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        else:
+            self._sendall(head + data)
 
     def log_request(self) -> None:
         if self.server.logs_access:
-            self.headers = {} if self.head is None else http_head.texts(self.head)
+            self.time_finish = time.time()
+            self.headers = {} if self.head is None else self.head.fields
             super().log_request()
 
     def _sendall(self, data: bytes) -> None:

@@ -32,29 +32,38 @@ class RequestBody(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Raises OSError for a body that ends early, comes too slowly or is malformed."""
-        if self.complete:
-            return 0
+        data = self._next(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        """As ``readinto``, without a buffer between; fewer than ``size`` bytes do not mean that there are no more."""
+        return self._next(size) if size >= 0 else super().read()
+
+    def _next(self, most: int) -> bytes:
+        """Empty at the end."""
+        if self.complete or most == 0:
+            return b""
         if self._broken:
             raise OSError("the body cannot be read")
         self._broken = True  # unless the following succeeds
         if self._before is not None:
             before, self._before = self._before, None
             before()
-        count = self._fill(buffer)
+        data = self._piece(most)
         self._broken = False
-        return count
+        return data
 
-    def _fill(self, buffer: memoryview) -> int:
+    def _piece(self, most: int) -> bytes:
         if self._chunked and self._left == 0 and not self._begin_chunk():
-            return 0
-        data = self._source.read1(min(len(buffer), self._left, _PIECE))
+            return b""
+        data = self._source.read1(min(most, self._left, _PIECE))
         if not data:
             raise OSError("the body ends before its length")
-        buffer[: len(data)] = data
         self._left -= len(data)
         if self._left == 0:
             self._end()
-        return len(data)
+        return data
 
     def _begin_chunk(self) -> bool:
         found = _SIZE.fullmatch(self._source.readline(_LONGEST_LINE))

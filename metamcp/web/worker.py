@@ -1,8 +1,8 @@
 """The web worker of gunicorn: pywsgi, which in our trials cost less CPU and had a far better 99th percentile than
 gunicorn's own loop on gevent (docs/decisions.md).
 
-What names gevent (this, ``web/http_server.py``, ``web/parking.py``) is loaded by gunicorn alone. Nothing of a worker
-may be imported here that has to be patched first.
+What names gevent (this, ``web/http_server.py``, ``web/parking.py``, ``web/alarm.py``) is loaded by gunicorn alone.
+Nothing of a worker may be imported here that has to be patched first.
 """
 
 from __future__ import annotations

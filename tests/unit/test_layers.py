@@ -29,13 +29,26 @@ ROOMS: dict[str, set[str]] = {
     "upstream": {"runtime", "protocol", "config", "concurrency", "telemetry", "errors"},
     "downstream": {"protocol", "config", "concurrency", "telemetry", "errors"},
     "gateway": {
-        "access", "upstream", "downstream", "runtime", "protocol", "config", "concurrency", "telemetry", "errors",
+        "access",
+        "upstream",
+        "downstream",
+        "runtime",
+        "protocol",
+        "config",
+        "concurrency",
+        "telemetry",
+        "errors",
     },
     "link": {"gateway.interface", "gateway.local", "protocol", "concurrency", "telemetry", "errors"},
     "web": {"access", "gateway.interface", "protocol", "telemetry", "errors", "config"},
 }
 TOP = {
-    "factory", "commands", "supervision", "keeper", "separation", "__main__",
+    "factory",
+    "commands",
+    "supervision",
+    "keeper",
+    "separation",
+    "__main__",
 }  # fmt: skip  where everything meets
 NOWHERE = {"", "__init__"}  # the package itself: its version
 
@@ -53,7 +66,7 @@ FOREIGN: dict[str, set[str]] = {
     "flask": {"web", "factory.web"},
     "werkzeug": {"web"},
     "gunicorn": {"web.access_log", "web.http_server", "web.worker"},
-    "gevent": {"web.http_server", "web.parking", "web.worker"},
+    "gevent": {"web.alarm", "web.http_server", "web.parking", "web.worker"},
     "click": {"__main__", "commands"},
     "rich": {"commands.terminal"},
     "yaml": {"config.importing.yaml_text"},

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from metamcp.protocol import http_head
+from metamcp.protocol.http_head import HeadReader
 from metamcp.web.environ import variables
 
 
 def of(target: bytes, *fields: bytes) -> dict[str, str]:
-    return variables(http_head.read(b"POST " + target + b" HTTP/1.1\r\n", [field + b"\r\n" for field in fields]))
+    return variables(HeadReader().read(b"POST " + target + b" HTTP/1.1", fields))
 
 
 def test_the_target_is_a_path_that_is_decoded_and_a_query_that_is_not() -> None:

@@ -65,7 +65,9 @@ class Running:
                 self.hung_up.set()
             stop()
             return
-        start_response("200 OK", [("Content-Length", "2")])
+        if environ["PATH_INFO"] == "/broken":
+            raise ValueError("the application is broken")
+        start_response("200 OK", [] if environ["PATH_INFO"] == "/stream" else [("Content-Length", "2")])
         yield b"ok"
 
     def do(self, job: Callable[[], None]) -> None:
@@ -181,3 +183,60 @@ def test_a_watch_tells_that_the_client_hung_up(run: Callable[..., Running]) -> N
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
         assert not running.hung_up.is_set()
     assert running.hung_up.wait(SECONDS)
+
+
+def test_an_answer_is_one_write_with_its_head(run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    running, written = run(), []
+    send_at_once = Handler._send_at_once
+    monkeypatch.setattr(
+        Handler, "_send_at_once", lambda self, data: written.append(bytes(data)) or send_at_once(self, data)
+    )
+    with closing(running.connect()) as connection:
+        ask(connection)
+        assert len(written) == 1 and written[0].endswith(b"\r\n\r\nok")
+        connection.sendall(REQUEST.replace(b"/ ", b"/stream "))
+        eventually(lambda: len(written) == 3, "head and first chunk, and the end")
+        assert written[1].endswith(b"\r\n\r\n2\r\nok\r\n") and written[2] == b"0\r\n\r\n"
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    found = b""
+    while piece := connection.recv(1000):
+        found += piece
+    return found
+
+
+def test_where_nothing_else_tells_the_end_of_a_body_its_connection_does(run: Callable[..., Running]) -> None:
+    with closing(run().connect()) as connection:
+        connection.sendall(b"GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        head, _, body = until_closed(connection).partition(b"\r\n\r\n")
+    assert b"\r\nConnection: close" in head and body == b"ok"
+
+
+def test_an_application_that_fails_before_its_answer_is_a_500(run: Callable[..., Running]) -> None:
+    with closing(run().connect()) as connection:
+        connection.sendall(REQUEST.replace(b"/ ", b"/broken "))
+        assert until_closed(connection).startswith(b"HTTP/1.1 500 ")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nContent-Length: 1\r\n\r\n"], ids=["nothing", "head", "body"]
+)
+def test_one_that_does_not_go_on_is_not_waited_for(
+    run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    running = run()
+    monkeypatch.setattr(running.server, "edge", Edge(0.05, 60.0, None))
+    monkeypatch.setattr(running.server, "application", _reader)
+    with closing(running.connect()) as connection:
+        connection.sendall(sent)
+        assert until_closed(connection).partition(b"\r\n")[0] in (b"", b"HTTP/1.1 408 Request Timeout")
+    eventually(lambda: not running.server.connections, "no connection")
+
+
+def _reader(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    try:
+        environ["wsgi.input"].read(1)
+    except TimeoutError:
+        start_response("408 Request Timeout", [])
+    return [b""]
