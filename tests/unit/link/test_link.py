@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from gateway_process import eventually
 
 from metamcp.concurrency.reactor import Reactor
 from metamcp.gateway import local
@@ -113,6 +114,55 @@ def test_large_payload_passes_both_ways(behind: Behind, client: LinkClient) -> N
     payload = bytes(range(256)) * 40_960
     answer = client.exchange(post(payload)).next(BOUND)
     assert answer is not None and answer.data == payload
+
+
+def test_what_several_requests_say_meanwhile_is_one_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[int] = []
+    send = LinkClient._send
+    monkeypatch.setattr(LinkClient, "_send", lambda link, batch: (writes.append(len(batch)), send(link, batch)))
+    behind, link = Behind(path), LinkClient(path)
+    link._reading.start()
+    assert link.wait_connected(BOUND)
+    exchanges = [link.exchange(post(b"%d" % number)) for number in range(5)]
+    large = link.exchange(post(b"x" * 100_000))
+    last = link.exchange(post(b"last"))
+    link._sending.start()
+    answers = [exchange.next(BOUND) for exchange in (*exchanges, large, last)]
+    assert [len(answer.data) for answer in answers if answer] == [1] * 5 + [100_000, 4]
+    assert writes == [6, 1], "a large one is not held back, and ends a write"
+    link.close()
+    behind.close()
+
+
+def test_a_supervisor_that_takes_nothing_is_not_asked_without_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MOST_WAITING", 1000)
+    behind, link = Behind(path), LinkClient(path)
+    link._reading.start()
+    assert link.wait_connected(BOUND)
+    first, second = (link.exchange(post(b"x" * 800)) for _ in range(2))
+    refused = second.next(BOUND)
+    assert refused is not None and (refused.kind, refused.status) == (Is.FAILED, 503)
+    assert first.next(0.0) is None
+    link._sending.start()
+    answer = first.next(BOUND)
+    assert answer is not None and answer.kind == Is.ANSWER
+    eventually(lambda: link._waiting == 0, "nothing waits")
+    answer = link.exchange(post(b"y" * 2000)).next(BOUND)
+    assert answer is not None and answer.kind == Is.ANSWER, "one alone may be as large as it is"
+    link.close()
+    behind.close()
+
+
+def test_what_was_said_is_sent_before_the_end_although_nobody_waits_for_it(behind: Behind) -> None:
+    worker = LinkClient(behind.path)
+    worker.start()
+    assert worker.wait_connected(BOUND)
+    for _ in range(50):
+        worker.exchange(LISTEN).close()
+    worker.close()
+    eventually(lambda: len(behind.kept) == 50 and all(reply.done for reply in behind.kept), "fifty begun and ended")
 
 
 def test_events_come_in_order_and_end_with_a_reason(behind: Behind, client: LinkClient) -> None:
