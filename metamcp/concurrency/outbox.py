@@ -45,10 +45,10 @@ class Outbox(Generic[S]):
 
     def get(self, timeout: float) -> S | None:
         """The next item, or None after ``timeout`` seconds of silence or when closed and empty."""
-        if self.finished:
+        if self._items.empty() and (timeout <= 0 or self.closed is not None):
             return None
         try:
-            item = self._items.get(timeout=timeout) if timeout > 0 else self._items.get_nowait()
+            item = self._items.get(timeout=max(0.0, timeout))
         except queue.Empty:
             return None
         if item is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from metamcp.errors import InvalidRequest, RequestRefused
 from metamcp.protocol.versions import HANDSHAKE
@@ -53,8 +54,18 @@ def takes_events(header: str | None) -> bool:
     return not _kinds(header).isdisjoint(("*/*", SSE, "text/*"))
 
 
-def _kinds(header: str | None) -> set[str]:
-    return {part.split(";", 1)[0].strip().lower() for part in (header or "*/*").split(",")}
+def _kinds(header: str | None) -> frozenset[str]:
+    text = header or "*/*"
+    return _usual_kinds(text) if len(text) <= _USUAL_LENGTH else _read_kinds(text)
+
+
+def _read_kinds(text: str) -> frozenset[str]:
+    return frozenset([part.split(";", 1)[0].strip().lower() for part in text.split(",")])
+
+
+_USUAL_LENGTH = 200
+_usual_kinds = lru_cache(maxsize=256)(_read_kinds)
+"""Each client sends the same with each request, and most clients that of others."""
 
 
 def require_json(content_type: str | None) -> None:

@@ -116,9 +116,12 @@ class AuditLog:
         assert self._file is not None  # noqa: S101  else there is no thread
         while not self._ending.is_set():
             self._some.wait()
-            self._ending.wait(GATHER_SECONDS)
-            self._some.clear()  # before the lines are taken: one that comes meanwhile sets it again
-            self._append(self._file)
+            # Nobody has to wake this thread as long as lines come: it looks again by itself.
+            while not self._ending.wait(GATHER_SECONDS) and self._lines:
+                self._append(self._file)
+            self._some.clear()
+            if self._lines:  # one came before that, and found it set
+                self._some.set()
         self._append(self._file)
         self._file.close()
 

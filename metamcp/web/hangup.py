@@ -20,7 +20,7 @@ PATIENCE = 0.05
 
 
 class Connection(Protocol):
-    """The client's, with the request read to its end; the WSGI server gives it (``web/http_server.py``)."""
+    """The client's, with the request read to its end; the WSGI server gives it (``web/http_handler.py``)."""
 
     def fileno(self) -> int: ...
 

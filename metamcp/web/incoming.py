@@ -33,6 +33,8 @@ class Incoming:
         self.state = state
         self.operation = operation
         self.endpoint = endpoint
+        self.request_id: str = state.request_ids.of(self.header(request_ids.HEADER))
+        environ[REQUEST] = self.request_id
         self.keys_read = False
         self.keys: Keys | None = None  # as they were at the first look; None when they could not be read
         self.door: Door | None = None  # of its endpoint
@@ -63,11 +65,6 @@ class Incoming:
     @property
     def remote_address(self) -> str:
         return self.environ.get("REMOTE_ADDR") or ""
-
-    @cached_property
-    def request_id(self) -> str:
-        found = self.environ[REQUEST] = self.state.request_ids.of(self.header(request_ids.HEADER))
-        return found
 
     @property
     def connection(self) -> Connection | None:

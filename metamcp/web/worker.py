@@ -1,8 +1,8 @@
 """The web worker of gunicorn: pywsgi, which in our trials cost less CPU and had a far better 99th percentile than
 gunicorn's own loop on gevent (docs/decisions.md).
 
-What names gevent (this, ``web/http_server.py``, ``web/parking.py``, ``web/alarm.py``) is loaded by gunicorn alone.
-Nothing of a worker may be imported here that has to be patched first.
+What names gevent (this, ``http_server.py``, ``http_handler.py``, ``parking.py``, ``alarm.py``) is loaded by gunicorn
+alone. Nothing of a worker may be imported here that has to be patched first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 from gunicorn.workers.ggevent import GeventPyWSGIWorker
 
-from metamcp.web.http_server import Edge, Handler, Server
+from metamcp.web.http_handler import Handler
+from metamcp.web.http_server import Edge, Server
 
 
 def worker(edge: Edge) -> type[Worker]:

@@ -14,9 +14,10 @@ import pytest
 from gateway_process import eventually
 from gevent.pool import Pool
 
-from metamcp.web import http_server
+from metamcp.web import http_handler
 from metamcp.web.environ import CONNECTION
-from metamcp.web.http_server import Edge, Handler, Server
+from metamcp.web.http_handler import Handler
+from metamcp.web.http_server import Edge, Server
 
 SECONDS = 10.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -88,7 +89,7 @@ class Running:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Running]]:
-    monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.02)
+    monkeypatch.setattr(http_handler, "_LINGER_SECONDS", 0.02)
     made: list[Running] = []
 
     def make(most_of_one_address: int | None = None, idle_seconds: float = 60.0) -> Running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from metamcp.errors import InvalidRequest
 from metamcp.web.environ import variable
 from metamcp.web.incoming import Incoming
 from metamcp.web.passing import MOST, passed
+from metamcp.web.request_ids import RequestIds
 
 KEY = "mmcp_" + "k" * 43
 
 
 def asked(door: Door | None = None, **headers: str) -> Incoming:
-    state: Any = None
+    state: Any = SimpleNamespace(request_ids=RequestIds())
     incoming = Incoming({variable(name.replace("_", "-")): value for name, value in headers.items()}, state, "", "dev")
     incoming.door = door or Door("none")
     return incoming
