@@ -39,6 +39,8 @@ _PIECE = 256 * 1024  # bytes that a client has to take within its time
 _JOINED = 64 * 1024  # bytes of a body that are copied to go out together with their head
 _LEAVE_SECONDS = 2.0
 _LINGER_SECONDS = 1.0  # before a connection is parked: most clients that call again do so sooner
+_MOST_LINGERING = 100  # or it is parked as soon as may be: a thousand that come at once would all have their greenlets
+_HURRIED_SECONDS = 0.05
 
 
 class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunicorn has types
@@ -94,7 +96,7 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
 
     def _wait_for_first_byte(self) -> bool:
         """False when there is none (any more), or none for so long that the connection is parked."""
-        self.reader.allow(self.edge.client_seconds if self.head is None else _LINGER_SECONDS)
+        self.reader.allow(self.edge.client_seconds if self.head is None else self._linger())
         self.server.waiting.add(self)
         try:
             return not self.server.draining and bool(self.rfile.peek(1))
@@ -106,6 +108,10 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
             return False
         finally:
             self.server.waiting.discard(self)
+
+    def _linger(self) -> float:
+        """Seconds."""
+        return _LINGER_SECONDS if len(self.server.waiting) < _MOST_LINGERING else _HURRIED_SECONDS
 
     def _read_head(self) -> http_head.Head | None:
         """None when the client leaves before its end. Raises MetaMCPError."""

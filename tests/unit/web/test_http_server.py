@@ -121,6 +121,18 @@ def test_a_connection_that_waits_is_parked_and_answers_again(run: Callable[..., 
     running.parked(0)
 
 
+def test_where_many_wait_nobody_lingers(run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_handler, "_LINGER_SECONDS", SECONDS)
+    monkeypatch.setattr(http_handler, "_MOST_LINGERING", 1)
+    running = run()
+    with closing(running.connect()) as first, closing(running.connect()) as second:
+        ask(first)
+        ask(second)
+        running.parked(1)
+        ask(second)
+        running.parked(1)
+
+
 def test_a_client_that_leaves_while_it_is_parked_leaves_nothing(run: Callable[..., Running]) -> None:
     running = run(most_of_one_address=1)
     with closing(running.connect()) as connection:
