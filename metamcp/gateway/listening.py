@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from metamcp.errors import InvalidParams, MetaMCPError
 from metamcp.gateway.listings import Kind
@@ -24,7 +24,7 @@ class Listening:
         self.turn = turn
         self.lists: frozenset[str] = frozenset()  # of "tools", "prompts", "resources"
 
-    def updated(self, params: bytes) -> None:
+    def updated(self, server: str, params: bytes) -> None:
         self.say("notifications/resources/updated", jsonrpc.decode_object(params))
 
     def say(self, method: str, params: JsonObject) -> None:
@@ -55,6 +55,9 @@ class Listenings:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Listening]:
+        return iter(tuple(self._open))
 
     @property
     def endpoints(self) -> list[str]:

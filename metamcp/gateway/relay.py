@@ -1,14 +1,17 @@
 """What a server says by itself, brought to the one client whose session the server belongs to.
 
 Only a server with an instance of its own for that session may ask or tell its client something: on a shared
-instance nobody could say whom it means.
+instance nobody could say whom it means, but for changes of a resource that the session subscribed to.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from metamcp.downstream.session import ClientSession
+from metamcp.errors import AtCapacity
+from metamcp.gateway.subscriptions import tell
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Raw
 from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnection
@@ -25,7 +28,7 @@ QUESTIONS = {
 
 
 class Relay(Listener):
-    """Of one session's own connections."""
+    """Of one session's own connections. ``shown``: whether its endpoint shows a server (still)."""
 
     def __init__(
         self,
@@ -33,11 +36,14 @@ class Relay(Listener):
         clock: Callable[[], float],
         changed: Callable[[UpstreamConnection], None],
         gone: Callable[[UpstreamConnection], None],
+        shown: Callable[[str], bool],
     ) -> None:
         self._session = session
         self._clock = clock
         self._changed = changed
         self._gone = gone
+        self._shown = shown
+        self._subscribed: dict[UpstreamConnection, set[str]] = {}  # what the session subscribed to on its own instances
         members = jsonrpc.decode_object(session.hello)
         self.capabilities = bytes(members.get("capabilities", b"{}"))
         self.client_info = bytes(members.get("clientInfo", b""))
@@ -71,11 +77,38 @@ class Relay(Listener):
             # The client hears of it when the merged listing really is another one.
             if connection.started_well:
                 self._changed(connection)
-        else:
+        elif self._shown(connection.spec.name):
             self._session.send(jsonrpc.notification(method, bytes(params)), related=True)
 
     def on_gone(self, connection: UpstreamConnection) -> None:
+        self._subscribed.pop(connection, None)
         self._gone(connection)
+
+    # --- subscriptions ---------------------------------------------------------------------------------
+
+    def updated(self, server: str, params: bytes) -> None:
+        """Of an instance that others hear, too."""
+        self._session.send(jsonrpc.notification("notifications/resources/updated", params))
+
+    def subscribes(self, connection: UpstreamConnection, method: str, uri: str) -> None:
+        """``resources/subscribe`` or its opposite goes to an instance of the session's own."""
+        uris = self._subscribed.setdefault(connection, set())
+        if method == "resources/subscribe":
+            uris.add(uri)
+        else:
+            uris.discard(uri)
+        connection.watched = bool(uris)
+
+    def follow(self) -> None:
+        """After a reload: servers that the endpoint does not show any more are asked to tell no more."""
+        for connection, uris in tuple(self._subscribed.items()):
+            if self._shown(connection.spec.name):
+                continue
+            del self._subscribed[connection]
+            connection.watched = False
+            for uri in sorted(uris) if connection.alive else ():
+                with contextlib.suppress(AtCapacity):  # it does not even run yet, and what it says is not passed on
+                    tell(connection, "resources/unsubscribe", uri)
 
 
 def tell_level(connection: UpstreamConnection, level: str) -> None:
