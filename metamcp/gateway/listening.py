@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from metamcp.errors import InvalidParams, MetaMCPError
 from metamcp.gateway.listings import Kind
 from metamcp.gateway.merging import View, differing
+from metamcp.gateway.middleware.hearing import Hearing
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.namespaces import Namespaces
+from metamcp.gateway.subscriptions import UPDATED
 from metamcp.gateway.turn import StatelessTurn
 from metamcp.protocol import envelope, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
@@ -25,7 +27,14 @@ class Listening:
         self.lists: frozenset[str] = frozenset()  # of "tools", "prompts", "resources"
 
     def updated(self, server: str, params: bytes) -> None:
-        self.say("notifications/resources/updated", jsonrpc.decode_object(params))
+        """Through the middleware of the namespace that its endpoint shows now."""
+        stacks, client = self.turn.namespace.hearing.get(server), self.turn.client
+        if stacks is None:
+            return
+        hearing = Hearing(stacks, server, client.endpoint, client.principal) if stacks else None
+        left = hearing.notification(UPDATED, params) if hearing is not None else params
+        if left is not None:
+            self.say(UPDATED, jsonrpc.decode_object(left))
 
     def say(self, method: str, params: JsonObject) -> None:
         tagged = envelope.with_subscription(params, self.turn.id)

@@ -41,6 +41,7 @@ from metamcp.gateway.interface import (
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.listings import KINDS, Kind
 from metamcp.gateway.merging import View, differing
+from metamcp.gateway.middleware.stack import Stack
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.own_lists import OwnLists
@@ -235,12 +236,14 @@ class Router:
             self._drop(listening, listening.turn.namespace)
 
     def _drop(self, subscriber: Subscriber, namespace: Namespace | None) -> None:
-        self._subscriptions.drop(subscriber, self._pool.find, lambda server: not self._shows(namespace, server))
+        self._subscriptions.drop(subscriber, self._pool.find, lambda server: self._heard(namespace, server) is None)
 
-    def _shows(self, namespace: Namespace | None, server: str) -> bool:
-        """Whether what ``server`` says by itself may be heard in ``namespace``."""
+    def _heard(self, namespace: Namespace | None, server: str) -> tuple[Stack, ...] | None:
+        """The middleware that sees what ``server`` says by itself in ``namespace``; None where it is not shown."""
         spec = self._live.config.servers.get(server)
-        return namespace is not None and spec is not None and spec.enabled and server in namespace.servers
+        if namespace is None or spec is None or not spec.enabled:
+            return None
+        return namespace.hearing.get(server)
 
     def _close_homeless(self) -> None:
         """Sessions that their endpoint does not admit any more end, each with its last call in flight."""
@@ -385,10 +388,10 @@ class Router:
         def gone(connection: UpstreamConnection) -> None:
             self._own_lists.gone(session, connection)
 
-        def shown(server: str) -> bool:
-            return self._shows(self._sees(session), server)
+        def heard(server: str) -> tuple[Stack, ...] | None:
+            return self._heard(self._sees(session), server)
 
-        self._relays[session.id] = Relay(session, self._reactor.clock, changed, gone, shown)
+        self._relays[session.id] = Relay(session, self._reactor.clock, changed, gone, heard)
 
         def answer() -> None:
             turn.result(_initialize_result(version, turn.namespace), session.id)

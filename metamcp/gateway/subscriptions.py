@@ -18,6 +18,7 @@ from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnecti
 from metamcp.upstream.opening import OWN_INFO
 
 _LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
+UPDATED = "notifications/resources/updated"
 _log = logs.get("gateway.subscriptions")
 
 
@@ -98,7 +99,7 @@ class Subscriptions(Listener):
         if method.endswith("/list_changed"):
             if connection.started_well:
                 self._changed(connection)
-        elif method == "notifications/resources/updated":
+        elif method == UPDATED:
             self._updated(connection, params)
 
     def on_gone(self, connection: UpstreamConnection) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -180,9 +183,40 @@ def test_what_a_session_unsubscribed_by_itself_is_not_unsubscribed_again() -> No
     house = House("legacy", "session")
     subscriber = Subscriber(house, "session")
     subscriber.ask("resources/unsubscribe", {"uri": "file:///a"})
+    connection = house.pool.find("git", subscriber.client.session)
+    assert connection is not None and not connection.watched
     house.show(WITHOUT)
     (child,) = house.subscribed
     assert len(child.sent("resources/unsubscribe")) == 1
+
+
+def test_own_instance_that_ended_is_neither_kept_nor_asked() -> None:
+    house = House("legacy", "session")
+    subscriber = Subscriber(house, "session")
+    ended = house.pool.find("git", subscriber.client.session)
+    assert ended is not None
+    left, (child,) = weakref.ref(ended), house.subscribed
+    child.die(0)
+    house.reactor.advance(1)
+    del ended
+    child.on_data = child.on_exit = lambda _what: None
+    gc.collect()
+    assert left() is None
+    house.show(WITHOUT)
+    assert child.sent("resources/unsubscribe") == []
+
+
+def test_own_instance_that_is_being_ended_is_not_asked(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("metamcp"), "propagate", True)
+    house = House("legacy", "session")
+    Subscriber(house, "session")
+    (child,) = house.subscribed
+    house.pool.stop("git", "by hand")
+    house.show(WITHOUT)
+    child.die(0)
+    assert "subscription-refused" not in [record.getMessage() for record in caplog.records]
 
 
 def test_own_instance_is_idle_once_nothing_is_subscribed_any_more() -> None:
