@@ -96,7 +96,7 @@ class RedactSchema(Strict):
     replacement = Text(load_default="***", empty=True, unset="`***`", doc="What stands there instead.")
     bytes = Number(
         1, 32 * MIB, whole=True, load_default=MIB, unset="`1048576`",
-        doc="A larger result is not looked through, and not passed on.",
+        doc="A larger result or message is not looked through, and not passed on.",
     )  # fmt: skip
 
 

@@ -154,10 +154,6 @@ class ClientSession:
         if self._peer.sent.pop(identifier, None) is not None:
             self.send(jsonrpc.notification("notifications/cancelled", b'{"requestId":%d}' % identifier), related=True)
 
-    def updated(self, params: bytes) -> None:
-        """A resource that this session subscribed is another one now (Resources, Subscriptions)."""
-        self.send(jsonrpc.notification("notifications/resources/updated", params))
-
     def attach(self, stream: Sink) -> None:
         """A stream was opened; what waited goes there."""
         self.streams.append(stream)

@@ -161,9 +161,20 @@ class BridgedCall(Listener):
             refuse(connection, identifier, method)
             self._undeclared(method)
             return
-        self._questions[f"{capability}-{next(self._serial)}"] = _Question(identifier, method, bytes(params))
+        try:
+            heard = self._heard(method, bytes(params))
+        except MetaMCPError as refused:
+            connection.answer(identifier, None, jsonrpc.encode(refused.as_jsonrpc()))
+            return
+        self._questions[f"{capability}-{next(self._serial)}"] = _Question(identifier, method, heard)
         if self._turn is not None and self._gathering is None:
             self._gathering = self._held.reactor.call_later(GATHER_SECONDS, self._ask)
+
+    def _heard(self, method: str, params: bytes) -> bytes:
+        """What middleware leaves of a question. Raises MetaMCPError, which is the server's answer, for one that is
+        not to be asked."""
+        hearing = self._passage.hearing if self._passage is not None else None
+        return params if hearing is None else hearing.question(method, params)
 
     def _undeclared(self, method: str) -> None:
         """The call needs a client that offers more (2026-07-28, MissingRequiredClientCapability)."""
@@ -279,15 +290,20 @@ class BridgedCall(Listener):
     def _refused(self, turn: StatelessTurn, error: bytes) -> None:
         """A server of 2025-11-25 that wants an address opened first says so with an error (Elicitation, URL mode)."""
         addresses = translate.elicitations_of(error)
-        if addresses and "elicitation" in self._envelope.capabilities:
-            requests = {
-                f"elicitation-{number}": {"method": "elicitation/create", "params": params}
-                for number, params in enumerate(addresses, 1)
-            }
-            members = jsonrpc.encode({"resultType": "input_required", "inputRequests": requests})
-            turn.result(translate.to_stateless(self._call.method, members, self._server_info))
-        else:
+        if not addresses or "elicitation" not in self._envelope.capabilities:
             turn.error(translate.error_to_stateless(self._call.method, error, self._uri))
+            return
+        try:
+            asked = [Raw(self._heard("elicitation/create", jsonrpc.encode(params))) for params in addresses]
+        except MetaMCPError as refused:
+            turn.error(refused)
+            return
+        requests = {
+            f"elicitation-{number}": {"method": "elicitation/create", "params": params}
+            for number, params in enumerate(asked, 1)
+        }
+        members = jsonrpc.encode({"resultType": "input_required", "inputRequests": requests})
+        turn.result(translate.to_stateless(self._call.method, members, self._server_info))
 
     def _close(self) -> None:
         self._stop(self._patience)

@@ -29,7 +29,7 @@ from metamcp.gateway.relay import QUESTIONS, Relay
 from metamcp.gateway.rounds import Rounds
 from metamcp.gateway.subscriptions import Subscriptions
 from metamcp.gateway.turn import SessionTurn, StatelessTurn, Turn
-from metamcp.protocol import envelope, jsonrpc
+from metamcp.protocol import envelope, jsonrpc, translate
 from metamcp.protocol.jsonrpc import Raw
 from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnection, progress_token
 from metamcp.upstream.era import Eras
@@ -134,7 +134,9 @@ class Forwarding:
             connection = self._levelled(spec, turn, level, given, f"{client.principal}{given.mark}" if given else "")
         else:
             connection = self._of_principal(turn.client, spec, "modern")
-        done = _answering(turn, self._release(spec, connection))
+        hearing = turn.passage.hearing if turn.passage is not None else None
+        asked = hearing.question if hearing is not None else None
+        done = _answering(turn, self._release(spec, connection), asked)
         token = progress_token(request.params)
         call = UpstreamCall(
             request.method, request.params, done, turn.event, token=token, cause=turn.record.span
@@ -240,9 +242,19 @@ class _Logged(Listener):
     def on_gone(self, connection: UpstreamConnection) -> None: ...
 
 
-def _answering(turn: Turn, over: Callable[[], None]) -> Callable[[bytes | None, bytes | MetaMCPError | None], None]:
+def _answering(
+    turn: Turn, over: Callable[[], None], asked: Callable[[str, bytes], bytes] | None = None
+) -> Callable[[bytes | None, bytes | MetaMCPError | None], None]:
+    """``asked``: what each question in a result becomes, where middleware wants to see them. A server of 2026-07-28
+    does not wait for the answer, so one that is not to be asked ends the call."""
+
     def done(result: bytes | None, error: bytes | MetaMCPError | None) -> None:
         over()
+        if error is None and asked is not None:
+            try:
+                result = translate.with_questions(result or b"{}", asked)
+            except MetaMCPError as refused:
+                error = refused
         if error is not None:
             turn.error(error)
         else:

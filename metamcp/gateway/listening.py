@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from metamcp.errors import InvalidParams, MetaMCPError
 from metamcp.gateway.listings import Kind
 from metamcp.gateway.merging import View, differing
+from metamcp.gateway.middleware.hearing import Hearing
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.namespaces import Namespaces
+from metamcp.gateway.subscriptions import UPDATED
 from metamcp.gateway.turn import StatelessTurn
 from metamcp.protocol import envelope, jsonrpc
 from metamcp.protocol.jsonrpc import JsonObject, Raw
@@ -24,8 +26,15 @@ class Listening:
         self.turn = turn
         self.lists: frozenset[str] = frozenset()  # of "tools", "prompts", "resources"
 
-    def updated(self, params: bytes) -> None:
-        self.say("notifications/resources/updated", jsonrpc.decode_object(params))
+    def updated(self, server: str, params: bytes) -> None:
+        """Through the middleware of the namespace that its endpoint shows now."""
+        stacks, client = self.turn.namespace.hearing.get(server), self.turn.client
+        if stacks is None:
+            return
+        hearing = Hearing(stacks, server, client.endpoint, client.principal) if stacks else None
+        left = hearing.notification(UPDATED, params) if hearing is not None else params
+        if left is not None:
+            self.say(UPDATED, jsonrpc.decode_object(left))
 
     def say(self, method: str, params: JsonObject) -> None:
         tagged = envelope.with_subscription(params, self.turn.id)
@@ -55,6 +64,9 @@ class Listenings:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Listening]:
+        return iter(tuple(self._open))
 
     @property
     def endpoints(self) -> list[str]:

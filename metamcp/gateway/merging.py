@@ -94,6 +94,19 @@ def merge(spec: NamespaceSpec, entries: Iterable[Entry], stacks: StackOf = lambd
     )  # fmt: skip
 
 
+def heard(spec: NamespaceSpec, stacks: StackOf) -> dict[str, tuple[Stack, ...]]:
+    """By server: the middleware that wants to see what the server says by itself, of the innermost namespace first.
+    No message says on which way a server came into ``spec``, so of one that came on several that of all counts."""
+    found: dict[str, tuple[Stack, ...]] = dict.fromkeys(spec.reach, ())
+    for within in spec.namespaces:
+        for server, some in heard(within, stacks).items():
+            found[server] = tuple(dict.fromkeys((*found[server], *some)))
+    own = stacks(spec)
+    if own is None or not own.hearing:
+        return found
+    return {server: (*some, own) for server, some in found.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Merging:
     """``failures``: by kind, of the middleware of a namespace, of which nothing is shown then."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from metamcp.config.model import NamespaceSpec
 from metamcp.errors import InvalidParams, MetaMCPError, server_unavailable
 from metamcp.gateway.listings import PROMPTS, RESOURCES, TEMPLATES, Entry, Kind
-from metamcp.gateway.merging import Route, StackOf, differing, merge
+from metamcp.gateway.merging import Route, StackOf, differing, heard, merge
 from metamcp.gateway.naming import SEPARATOR
 from metamcp.telemetry import logs
 
@@ -23,8 +23,8 @@ class ResourceUnknown(InvalidParams):
 
 class Namespace:
     """A namespace at work. ``entry`` and ``problem`` read the catalog; ``stacks``: the middleware of each namespace.
-    ``servers``: whose things it may show, those of the namespaces within it among them. Owned by the reactor's
-    thread."""
+    ``servers``: whose things it may show, those of the namespaces within it among them; ``hearing``: what goes through
+    which middleware of what each of them says by itself. Owned by the reactor's thread."""
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class Namespace:
     def _adopt(self, spec: NamespaceSpec) -> None:
         self.spec = spec
         self.servers = spec.reach
+        self.hearing = heard(spec, self.stacks)
         self._prefixed = spec.prefixed
 
     def _unknown(self, kind: Kind, name: str) -> MetaMCPError:

@@ -102,9 +102,21 @@ class Rounds:
             pause = min(_PAUSE_MOST, _PAUSE_FIRST * 2.0 ** (self._rounds - 1))
             self._reactor.call_later(pause, lambda: self._retry(wanted))
             return
-        self._answers, self._waiting = {}, set(wanted.requests)
-        for key, (method, params) in wanted.requests.items():
-            self._ask(key, method, params, wanted)
+        try:
+            asked = {key: (method, self._heard(method, params)) for key, (method, params) in wanted.requests.items()}
+        except MetaMCPError as refused:
+            # No answer to a question says that it was not asked: the call cannot go on.
+            self._fail(refused)
+            return
+        self._answers, self._waiting = {}, set(asked)
+        for key, (method, params) in asked.items():
+            if key in self._waiting:  # else another one could not be asked, and the call has failed
+                self._ask(key, method, params, wanted)
+
+    def _heard(self, method: str, params: bytes) -> bytes:
+        """What middleware leaves of a question. Raises MetaMCPError for one that is not to be asked."""
+        passage = self._turn.passage
+        return params if passage is None or passage.hearing is None else passage.hearing.question(method, params)
 
     def _ask(self, key: str, method: str, params: bytes, wanted: _Input) -> None:
         def answered(result: bytes | None, error: bytes | None) -> None:

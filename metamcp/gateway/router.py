@@ -41,12 +41,13 @@ from metamcp.gateway.interface import (
 from metamcp.gateway.listening import Listening, Listenings
 from metamcp.gateway.listings import KINDS, Kind
 from metamcp.gateway.merging import View, differing
+from metamcp.gateway.middleware.stack import Stack
 from metamcp.gateway.namespace import Namespace
 from metamcp.gateway.namespaces import Namespaces
 from metamcp.gateway.own_lists import OwnLists
 from metamcp.gateway.relay import Relay, requested_version, tell_level
 from metamcp.gateway.stateless import StatelessMethods, server_info
-from metamcp.gateway.subscriptions import Subscriptions
+from metamcp.gateway.subscriptions import Subscriber, Subscriptions
 from metamcp.gateway.turn import SessionTurn, Way
 from metamcp.protocol import jsonrpc
 from metamcp.protocol.jsonrpc import Raw
@@ -185,9 +186,9 @@ class Router:
 
     def session_closed(self, session: ClientSession) -> None:
         """For the registry: free what the session held."""
-        self._relays.pop(session.id, None)
         self._own_lists.close(session)
-        self._subscriptions.drop(session, self._pool.find)
+        if (relay := self._relays.pop(session.id, None)) is not None:
+            self._subscriptions.drop(relay, self._pool.find)
         self._pool.release(session.id, "its session ended")
 
     def catalog_changed(self, servers: frozenset[str]) -> None:
@@ -223,6 +224,26 @@ class Router:
                 _tell_changed(session, kinds[session.endpoint])
         self._own_lists.follow(lambda session: self._namespaces.at(session.endpoint))
         self.listenings.follow(before, self._namespaces)
+        self._end_subscriptions()
+
+    def _end_subscriptions(self) -> None:
+        """Nobody hears any more of servers that their endpoint does not show any more."""
+        for session in self._registry.sessions:
+            if relay := self._relays.get(session.id):
+                relay.follow()
+                self._drop(relay, self._sees(session))
+        for listening in self.listenings:
+            self._drop(listening, listening.turn.namespace)
+
+    def _drop(self, subscriber: Subscriber, namespace: Namespace | None) -> None:
+        self._subscriptions.drop(subscriber, self._pool.find, lambda server: self._heard(namespace, server) is None)
+
+    def _heard(self, namespace: Namespace | None, server: str) -> tuple[Stack, ...] | None:
+        """The middleware that sees what ``server`` says by itself in ``namespace``; None where it is not shown."""
+        spec = self._live.config.servers.get(server)
+        if namespace is None or spec is None or not spec.enabled:
+            return None
+        return namespace.hearing.get(server)
 
     def _close_homeless(self) -> None:
         """Sessions that their endpoint does not admit any more end, each with its last call in flight."""
@@ -367,7 +388,10 @@ class Router:
         def gone(connection: UpstreamConnection) -> None:
             self._own_lists.gone(session, connection)
 
-        self._relays[session.id] = Relay(session, self._reactor.clock, changed, gone)
+        def heard(server: str) -> tuple[Stack, ...] | None:
+            return self._heard(self._sees(session), server)
+
+        self._relays[session.id] = Relay(session, self._reactor.clock, changed, gone, heard)
 
         def answer() -> None:
             turn.result(_initialize_result(version, turn.namespace), session.id)
@@ -415,20 +439,23 @@ class Router:
         """``resources/subscribe`` and its opposite. An instance of the session's own is told by the session itself."""
 
         def handle(turn: SessionTurn, params: bytes) -> None:
+            relay = self._relays.get(turn.session.id)
+            if relay is None:
+                raise InvalidRequest("initialize first")
             request = address(turn.namespace, method, params)
             turn.record.route = request.route
             if request.route.stacks:
                 enter(turn, request, self._reactor, turn.session.endpoint, turn.session.principal)
             connection = self._forwarding.instance(turn.session, self._live.config.servers[request.route.server])
+            uri = jsonrpc.decode_string(request.params.get("uri"), "uri")
             if connection.era == "legacy" and not connection.key.startswith(SHARED):
-                connection.watched = connection.watched or method == "resources/subscribe"
+                relay.subscribes(connection, method, uri)
                 self._forwarding.of_session(turn, request)
                 return
-            uri = jsonrpc.decode_string(request.params.get("uri"), "uri")
             if method == "resources/subscribe":
-                self._subscriptions.add(connection, uri, turn.session)
+                self._subscriptions.add(connection, uri, relay)
             else:
-                self._subscriptions.remove(connection, uri, turn.session)
+                self._subscriptions.remove(connection, uri, relay)
             turn.result(b"{}")
 
         return handle

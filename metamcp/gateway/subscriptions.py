@@ -18,14 +18,15 @@ from metamcp.upstream.connection import Listener, UpstreamCall, UpstreamConnecti
 from metamcp.upstream.opening import OWN_INFO
 
 _LISTS = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
+UPDATED = "notifications/resources/updated"
 _log = logs.get("gateway.subscriptions")
 
 
 class Subscriber(Protocol):
-    """A session, or an open ``subscriptions/listen``."""
+    """The ``Relay`` of a session, or an open ``subscriptions/listen``."""
 
-    def updated(self, params: bytes) -> None:
-        """Raw params of ``notifications/resources/updated``."""
+    def updated(self, server: str, params: bytes) -> None:
+        """Raw params of ``notifications/resources/updated``, as ``server`` says them."""
 
 
 class _Wishes:
@@ -62,10 +63,16 @@ class Subscriptions(Listener):
         wishes.wanted.get(uri, set()).discard(subscriber)
         self._tell(connection, wishes)
 
-    def drop(self, subscriber: Subscriber, connections: Callable[[str, str], UpstreamConnection | None]) -> None:
-        """``subscriber`` is gone. ``connections``: (server, key) -> the live instance."""
+    def drop(
+        self,
+        subscriber: Subscriber,
+        connections: Callable[[str, str], UpstreamConnection | None],
+        of: Callable[[str], bool] = lambda _server: True,
+    ) -> None:
+        """``subscriber`` is gone, or may not hear ``of`` some servers any more. ``connections``: (server, key) -> the
+        live instance."""
         for (server, key), wishes in tuple(self._wishes.items()):
-            if any(subscriber in wanting for wanting in wishes.wanted.values()):
+            if of(server) and any(subscriber in wanting for wanting in wishes.wanted.values()):
                 for wanting in wishes.wanted.values():
                     wanting.discard(subscriber)
                 connection = connections(server, key)
@@ -92,7 +99,7 @@ class Subscriptions(Listener):
         if method.endswith("/list_changed"):
             if connection.started_well:
                 self._changed(connection)
-        elif method == "notifications/resources/updated":
+        elif method == UPDATED:
             self._updated(connection, params)
 
     def on_gone(self, connection: UpstreamConnection) -> None:
@@ -120,7 +127,7 @@ class Subscriptions(Listener):
         for wanted, subscribers in tuple(self._of(connection).wanted.items()):
             if uri.startswith(wanted):
                 for subscriber in tuple(subscribers):
-                    subscriber.updated(told)
+                    subscriber.updated(connection.spec.name, told)
 
     def _tell(self, connection: UpstreamConnection, wishes: _Wishes) -> None:
         """Bring the server's knowledge up to date."""
@@ -132,17 +139,10 @@ class Subscriptions(Listener):
         if connection.era == "legacy":
             for method, some in (("subscribe", uris - wishes.told), ("unsubscribe", wishes.told - uris)):
                 for uri in sorted(some):
-                    self._send(connection, f"resources/{method}", {"uri": Raw(jsonrpc.encode(uri))})
+                    tell(connection, f"resources/{method}", uri)
         elif wishes.listening is None or uris != wishes.told:
             self._listen(connection, wishes, uris)
         wishes.told = uris
-
-    def _send(self, connection: UpstreamConnection, method: str, params: dict[str, Raw]) -> None:
-        def answered(_result: bytes | None, error: bytes | MetaMCPError | None) -> None:
-            if error is not None:
-                _log.warning("subscription-refused", extra=logs.fields(server=connection.spec.name, method=method))
-
-        connection.call(UpstreamCall(method, params, answered))
 
     def _listen(self, connection: UpstreamConnection, wishes: _Wishes, uris: frozenset[str]) -> None:
         """One subscription at a time: the new one begins before the old one ends, so that nothing is missed."""
@@ -162,3 +162,13 @@ class Subscriptions(Listener):
         connection.call(wishes.listening)
         if old is not None:
             connection.cancel(old, {})
+
+
+def tell(connection: UpstreamConnection, method: str, uri: str) -> None:
+    """``resources/subscribe`` or its opposite, on behalf of no request. Raises AtCapacity while it starts."""
+
+    def answered(_result: bytes | None, error: bytes | MetaMCPError | None) -> None:
+        if error is not None:
+            _log.warning("subscription-refused", extra=logs.fields(server=connection.spec.name, method=method))
+
+    connection.call(UpstreamCall(method, {"uri": Raw(jsonrpc.encode(uri))}, answered))

@@ -20,8 +20,8 @@ GIVEN_UP = Cancelled("the client gave up")
 
 
 class Turn(Protocol):
-    """``cancel`` is set once a server works on it, and called when the client gives up. ``passage``: what its answer
-    goes through, where its namespace has middleware."""
+    """``cancel`` is set once a server works on it, and called when the client gives up. ``passage``: what its events
+    and its answer go through, where its namespace has middleware."""
 
     namespace: Namespace
     passage: Passage | None
@@ -78,6 +78,8 @@ class SessionTurn:
         self.record.end(GIVEN_UP)
 
     def event(self, data: bytes) -> None:
+        if self.passage is not None and not (data := _heard(self.passage, data)):
+            return
         if self.way is not None:
             self.way.event(data)
         else:
@@ -139,7 +141,8 @@ class StatelessTurn:
         record.begin()
 
     def event(self, data: bytes) -> None:
-        self.reply.event(data)
+        if self.passage is None or (data := _heard(self.passage, data)):
+            self.reply.event(data)
 
     def result(self, result: bytes) -> None:
         if self.passage is not None:
@@ -175,6 +178,11 @@ def _passed(turn: Turn, passage: Passage, result: bytes) -> bytes | None:
     except MetaMCPError as error:
         turn.error(error)
         return None
+
+
+def _heard(passage: Passage, data: bytes) -> bytes:
+    """What middleware leaves of a message that belongs to the request; b"" where nothing is left."""
+    return data if passage.hearing is None else passage.hearing.event(data)
 
 
 def _error_body(error: bytes | MetaMCPError) -> bytes:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from metamcp.errors import InvalidParams, ServerMisbehaved
@@ -93,6 +95,20 @@ def elicitations_of(error: bytes) -> list[JsonObject] | None:
     return asked or None
 
 
+def with_questions(result: bytes, asked: Callable[[str, bytes], bytes]) -> bytes:
+    """A raw result of 2026-07-28, where it asks for input with what ``asked`` makes of the params of each request.
+    Raises ServerMisbehaved for one that cannot be read, and what ``asked`` raises."""
+    members = _members(result, "a result")
+    if "inputRequests" not in members or _text(members.get("resultType", b'""'), "resultType") != "input_required":
+        return result
+    requests = _members(members["inputRequests"], "inputRequests")
+    for key, raw in requests.items():
+        request = _members(raw, f"inputRequests.{key}")
+        params = asked(_text(request.get("method"), "method"), bytes(request.pop("params", b"")))
+        requests[key] = Raw(jsonrpc.encode(request | ({"params": Raw(params)} if params else {})))
+    return jsonrpc.encode(members | {"inputRequests": Raw(jsonrpc.encode(requests))})
+
+
 def to_handshake(method: str, result: bytes) -> bytes:
     """A raw result without what older clients refuse: structured content and output schemas of other types than
     object, which 2026-07-28 allows. Additional members do not disturb them."""
@@ -130,6 +146,13 @@ def _tool(tool: Raw) -> Raw:
         return tool
     del members["outputSchema"]
     return Raw(jsonrpc.encode(members))
+
+
+def _text(raw: Raw | bytes | None, what: str) -> str:
+    try:
+        return jsonrpc.decode_string(raw, what)
+    except InvalidParams as error:
+        raise ServerMisbehaved(error.text) from error
 
 
 def _members(raw: Raw | bytes, what: str) -> JsonObject:

@@ -15,7 +15,7 @@ from metamcp.protocol.jsonrpc import JsonObject, Raw
 
 class Refusal(Exception):
     """Raised by ``on_call``, ``on_result`` or ``on_error``: the client gets an error with this text, which names the
-    middleware."""
+    middleware. Raised by ``on_message``: the server that asks something gets it; what is said is not passed on."""
 
 
 class Context(NamedTuple):
@@ -116,6 +116,30 @@ class Answer:
         self.raw = jsonrpc.encode(whole)
 
 
+class Message:
+    """What ``server`` says by itself, or, where it ``asks``, wants to know of the client, which is on its way there.
+    ``raw``: the JSON of its params, b"" where it has none; what is assigned to it or to ``params`` is what the client
+    gets."""
+
+    __slots__ = ("asks", "method", "raw", "server")
+
+    def __init__(self, method: str, server: str, raw: bytes, asks: bool) -> None:
+        self.method = method
+        self.server = server
+        self.raw = raw
+        self.asks = asks
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Read anew each time."""
+        found: dict[str, Any] = json.loads(self.raw or b"{}")
+        return found
+
+    @params.setter
+    def params(self, params: Mapping[str, Any]) -> None:
+        self.raw = jsonrpc.encode(dict(params))
+
+
 class Middleware:
     """``Options``: the marshmallow schema of its options; ``options`` are as that loads them. One object serves one
     namespace until its configuration changes. Each hook may be left out."""
@@ -138,3 +162,7 @@ class Middleware:
 
     def on_error(self, call: Call, answer: Answer, context: Context) -> None:
         """Before the client gets an error, the server's own or the gateway's: ``code``, ``message``, ``data``."""
+
+    def on_message(self, message: Message, context: Context) -> None:
+        """Before the client gets what its server says or asks by itself: progress, log messages, changes of a
+        resource; sampling, elicitation, roots. Where no middleware has this hook such messages keep their bytes."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from metamcp.concurrency.reactor import Reactor, Timer
 from metamcp.errors import DeadlinePassed, MetaMCPError
+from metamcp.gateway.middleware.hearing import Hearing
 from metamcp.gateway.middleware.interface import Answer, Call, Context, Middleware
 from metamcp.gateway.middleware.stack import Stack
 from metamcp.protocol import jsonrpc
@@ -24,10 +25,13 @@ class Caller(Protocol):
 
 class Passage:
     """Begins with ``on_call`` of each; raises MetaMCPError for a call that does not get through. ``stacks``: the
-    innermost first. Owned by the reactor's thread."""
+    innermost first. ``hearing``: what the server says of this call goes through it; None where nobody wants to see
+    that. Owned by the reactor's thread."""
 
     def __init__(self, stacks: tuple[Stack, ...], call: Call, endpoint: str, principal: str) -> None:
         self.over = False
+        heard = any(stack.hearing for stack in stacks)
+        self.hearing = Hearing(stacks, call.server, endpoint, principal) if heard else None
         self._call = call
         self._links = [
             (stack, link, Context(stack.namespace, endpoint, principal))

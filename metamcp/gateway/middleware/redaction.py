@@ -1,4 +1,4 @@
-"""``redact``: secrets in results and errors, by pattern and by value.
+"""``redact``: secrets in results, errors and messages of servers, by pattern and by value.
 
 Every text of the JSON is looked at, names of members, too; whatever has nothing to hide keeps its bytes.
 """
@@ -12,12 +12,17 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from metamcp.config.secrets import resolve
-from metamcp.gateway.middleware.interface import Answer, Call, Context, Middleware, Refusal
+from metamcp.gateway.middleware.interface import Answer, Call, Context, Message, Middleware, Refusal
 from metamcp.protocol import jsonrpc
 from metamcp.telemetry import logs
 from metamcp.telemetry.logs import Redactor
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_METHODS = frozenset({
+    "notifications/progress", "notifications/message", "notifications/resources/updated",
+    "notifications/elicitation/complete", "sampling/createMessage", "elicitation/create", "roots/list",
+})  # fmt: skip
+"""Named by MCP, so no secret, whatever a pattern fits. Any other one is the server's own text."""
 _SHORTEST = 4  # characters of a value: shorter ones occur in ordinary words
 
 
@@ -37,23 +42,35 @@ class Redact(Middleware):
     def on_result(self, call: Call, answer: Answer, context: Context) -> None:
         if len(answer.raw) > self.options["bytes"]:
             raise Refusal(f"the result has {len(answer.raw)} bytes, too many to look through: ask for less")
-        self._mask(answer)
+        answer.raw = self._mask(answer.raw)
 
     def on_error(self, call: Call, answer: Answer, context: Context) -> None:
-        self._mask(answer)
+        answer.raw = self._mask(answer.raw)
 
-    def _mask(self, answer: Answer) -> None:
-        answer.raw = _STRING.sub(self._masked, answer.raw)
+    def on_message(self, message: Message, context: Context) -> None:
+        """A method would mean nothing any more once it is masked, so nothing is passed on under such a name."""
+        if len(message.raw) > self.options["bytes"]:
+            raise Refusal(f"{message.method} has {len(message.raw)} bytes, too many to look through")
+        if message.method not in _METHODS and self._hidden(message.method) != message.method:
+            raise Refusal("the name of its method has to be hidden")
+        message.raw = self._mask(message.raw)
+
+    def _mask(self, raw: bytes) -> bytes:
+        return _STRING.sub(self._masked, raw)
 
     def _masked(self, found: re.Match[bytes]) -> bytes:
         spelled = found[0]
         text = json.loads(spelled) if b"\\" in spelled else spelled[1:-1].decode("utf-8", "surrogatepass")
+        masked = self._hidden(text)
+        return spelled if masked == text else jsonrpc.encode(masked)
+
+    def _hidden(self, text: str) -> str:
         masked = self._values(text)
         if self._known:
             masked = logs.redact(masked)
         for pattern in self._patterns:
             masked = pattern.sub(self._instead, masked)
-        return found[0] if masked == text else jsonrpc.encode(masked)
+        return masked
 
     def _instead(self, _found: re.Match[str]) -> str:
         """A function, for in a text ``\\1`` would mean something."""

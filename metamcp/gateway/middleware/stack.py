@@ -30,13 +30,19 @@ class Link(NamedTuple):
 
 
 class Stack:
-    """``count`` hears of each failure: (namespace, middleware). Owned by the reactor's thread."""
+    """``hearing``: those of ``links`` that want to see what servers say by themselves. ``count`` hears of each failure:
+    (namespace, middleware). Owned by the reactor's thread."""
 
     def __init__(self, namespace: str, links: tuple[Link, ...], count: Callable[[str, str], None]) -> None:
         self.namespace = namespace
-        self.links = links
+        self.take(links)
         self._count = count
         self._sparing = Sparing(time.monotonic)
+
+    def take(self, links: tuple[Link, ...]) -> None:
+        """Consist of ``links`` from now on."""
+        self.links = links
+        self.hearing = tuple(link for link in links if _hears(link.middleware))
 
     def listed(self, kind: str, items: list[Listed]) -> list[Listed]:
         """What is left of ``items``, perhaps changed. Raises MiddlewareFailed: then nothing is."""
@@ -89,6 +95,11 @@ class Stack:
             omitted=omitted or None,
         )  # fmt: skip
         _log.error("middleware-failed", extra=fields)
+
+
+def _hears(middleware: Middleware | None) -> bool:
+    """Whether it has the hook. One that could not be made lets nothing through, so no message either."""
+    return middleware is None or getattr(middleware.on_message, "__func__", None) is not Middleware.on_message
 
 
 def _place(error: Exception) -> str:

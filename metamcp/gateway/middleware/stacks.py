@@ -47,7 +47,7 @@ class Stacks:
 
     def _make(self, spec: NamespaceSpec) -> Stack:
         stack = Stack(spec.name, (), self._count)
-        stack.links = tuple(self._link(stack, one) for one in spec.middleware)
+        stack.take(tuple(self._link(stack, one) for one in spec.middleware))
         return stack
 
     def _link(self, stack: Stack, spec: MiddlewareSpec) -> Link:

@@ -242,3 +242,11 @@ def test_a_session_with_an_instance_of_its_own_keeps_it(house: House) -> None:
     first = own.child
     own.call()
     assert own.child is first and first.session == own.client.session
+
+
+def test_call_that_failed_with_its_first_question_fails_once_and_asks_nothing_else() -> None:
+    house = House("sse")
+    house.call()
+    house.requires({"method": "roots/list"}, ELICIT, {"method": "roots/list"})
+    (told,) = house.stream.events
+    assert told["id"] == 7 and "roots/list" in told["error"]["message"]

@@ -17,6 +17,50 @@ def stateless(result: bytes, method: str = "tools/call", **options: Any) -> Any:
     return json.loads(translate.to_stateless(method, result, INFO, **options))
 
 
+def asking(requests: str) -> bytes:
+    return b'{"resultType":"input_required","inputRequests":' + requests.encode() + b',"requestState":"s" }'
+
+
+def test_each_question_of_a_result_becomes_what_is_made_of_it() -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def asked(method: str, params: bytes) -> bytes:
+        seen.append((method, params))
+        return b'{"b":2}' if params else b""
+
+    result = asking('{"x":{"method":"m","params":{"a": 1},"more":3},"y":{"method":"roots/list"}}')
+    assert json.loads(translate.with_questions(result, asked)) == {
+        "resultType": "input_required", "requestState": "s",
+        "inputRequests": {"x": {"method": "m", "params": {"b": 2}, "more": 3}, "y": {"method": "roots/list"}},
+    }  # fmt: skip
+    assert seen == [("m", b'{"a": 1}'), ("roots/list", b"")]
+
+
+def test_params_that_are_taken_away_from_a_question_are_gone() -> None:
+    found = translate.with_questions(asking('{"x":{"method":"m","params":{"a":1}}}'), lambda *_: b"")
+    assert json.loads(found)["inputRequests"] == {"x": {"method": "m"}}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'{ "content":[] }', b'{"resultType":"complete","inputRequests":{"x":{"method":"m"}}}',
+     b'{"resultType":"input_required","requestState":"s"}'],
+)  # fmt: skip
+def test_result_that_asks_nothing_keeps_its_bytes(raw: bytes) -> None:
+    assert translate.with_questions(raw, lambda *_: pytest.fail("nothing is asked")) == raw
+
+
+def test_spelling_of_the_type_hides_no_question() -> None:
+    raw = asking('{"x":{"method":"m"}}').replace(b"input_required", b"input\\u005frequired")
+    assert b"{}" in translate.with_questions(raw, lambda *_: b"{}")
+
+
+@pytest.mark.parametrize("requests", ['[1]', '{"x":1}', '{"x":{}}', '{"x":{"method":1}}'])
+def test_questions_that_cannot_be_read_are_the_servers_fault(requests: str) -> None:
+    with pytest.raises(ServerMisbehaved):
+        translate.with_questions(asking(requests), lambda _method, params: params)
+
+
 # --- results for 2026-07-28 --------------------------------------------------------------------------------
 
 
