@@ -21,6 +21,7 @@ import requests
 ROOT = Path(__file__).parent.parent
 MISBEHAVING = str(ROOT / "tests" / "servers" / "misbehaving.py")
 START_SECONDS, STOP_SECONDS = 60.0, 15.0
+_LINKED = "link-connected"  # said by a web worker that has reached a supervisor
 
 
 def process_server(mode: str, *options: str, **keys: Any) -> dict[str, Any]:
@@ -46,6 +47,7 @@ class GatewayProcess:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
+        self._links = 0  # how often workers have to have said so before the gateway is ready
 
     @property
     def log(self) -> str:
@@ -115,6 +117,13 @@ class GatewayProcess:
     def supervisor_pid(self) -> int:
         return int(self.status()["supervisor"]["pid"])
 
+    def kill_supervisor(self) -> int:
+        """Its pid. ``wait_ready`` waits for every web worker from now on: each looks for the next one by itself."""
+        pid = self.supervisor_pid
+        self._links = self.log.count(_LINKED) + len(self.worker_pids)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
     @property
     def worker_pids(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
@@ -122,7 +131,8 @@ class GatewayProcess:
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         """Until every enabled server is known."""
-        eventually(lambda: self._answers("/ready"), f"/ready\n{self.log}", seconds)
+        ready = lambda: self._answers("/ready") and self.log.count(_LINKED) >= self._links  # noqa: E731
+        eventually(ready, f"/ready\n{self.log}", seconds)
 
     def wait_up(self) -> None:
         """Until the supervisor answers, whatever its servers do."""

@@ -74,8 +74,7 @@ def every_web_worker_is_killed(scene: Scene) -> None:
 
 
 def supervisor_is_killed(scene: Scene) -> None:
-    killed = scene.gateway.supervisor_pid
-    os.kill(killed, signal.SIGKILL)
+    killed = scene.gateway.kill_supervisor()
     assert scene.error()["code"] == -31001
     scene.gateway.wait_ready(SECONDS)
     assert scene.gateway.supervisor_pid != killed

@@ -183,8 +183,7 @@ def test_a_long_line_comes_whole(house: House) -> None:
 def test_after_the_death_of_the_supervisor_the_next_one_clears_away_and_works(house: House) -> None:
     with life(house):
         scene = house.scene(STUBBORN)
-        killed = house.gateway.supervisor_pid
-        os.kill(killed, signal.SIGKILL)
+        killed = house.gateway.kill_supervisor()
         assert scene.error()["code"] == -31001
         house.gateway.wait_ready(SECONDS)
         assert house.gateway.supervisor_pid != killed

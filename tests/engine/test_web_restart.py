@@ -94,7 +94,7 @@ def test_after_the_death_of_the_supervisor_clients_begin_anew_and_nothing_of_the
     before = {gateway.text(session, "server__whoami") for session in sessions}
     old, workers = set(mine(engine, gateway)), set(gateway.worker_pids)
     assert len(before) == 3 and len(old) >= 3
-    os.kill(gateway.supervisor_pid, signal.SIGKILL)
+    gateway.kill_supervisor()
     gateway.wait_ready()
     for session in sessions:
         assert gateway.rpc("tools/list", session=session).status_code == 404
