@@ -23,7 +23,6 @@ from gunicorn.workers.ggevent import PyWSGIHandler
 from metamcp.errors import MetaMCPError, RequestTimeout
 from metamcp.protocol import http_head
 from metamcp.protocol.http_response import BODILESS, ResponseHead, ending, response_head
-from metamcp.telemetry.masking import mask_address
 from metamcp.web.alarm import Alarm
 from metamcp.web.environ import CONNECTION, variables
 from metamcp.web.parking import READ
@@ -68,10 +67,6 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
             self.alarm.close()
 
     # --- the request -----------------------------------------------------------------------------------
-
-    def log_error(self, msg: str, *args: Any) -> None:
-        """About a request that is none, and its first line with it."""
-        super().log_error("%s", mask_address(msg % args if args else msg))
 
     def handle_one_request(self) -> bool | None:
         """None when it was the last one of its connection (for pywsgi's loop)."""
@@ -147,8 +142,7 @@ class Handler(PyWSGIHandler):  # type: ignore[misc]  # neither gevent nor gunico
     def _begin(self, head: http_head.Head) -> None:
         """What pywsgi, the application and the access log are told of the request."""
         self.head = head
-        self.command, self.path, self.request_version = head.method, head.target, head.version
-        self.content_length, self.close_connection = head.length, head.closes
+        self.command, self.request_version, self.close_connection = head.method, head.version, head.closes
         self.wsgi_input = RequestBody(self.rfile, head.length, self._body_begins)
         self.application = self.server.application
         self.environ = self.server.get_environ()

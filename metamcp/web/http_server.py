@@ -31,7 +31,7 @@ class Edge:
     most_of_one_address: int | None
 
 
-class Server(PyWSGIServer):  # type: ignore[misc]  # likewise
+class Server(PyWSGIServer):  # type: ignore[misc]  # gunicorn has no types
     edge: Edge
     running: list[Server]
     """Of this worker's process."""
