@@ -173,8 +173,7 @@ class BridgedCall(Listener):
     def _heard(self, method: str, params: bytes) -> bytes:
         """What middleware leaves of a question. Raises MetaMCPError, which is the server's answer, for one that is
         not to be asked."""
-        hearing = self._passage.hearing if self._passage is not None else None
-        return params if hearing is None else hearing.question(method, params)
+        return params if self._passage is None else self._passage.question(method, params)
 
     def _undeclared(self, method: str) -> None:
         """The call needs a client that offers more (2026-07-28, MissingRequiredClientCapability)."""

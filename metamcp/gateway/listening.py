@@ -31,8 +31,7 @@ class Listening:
         stacks, client = self.turn.namespace.hearing.get(server), self.turn.client
         if stacks is None:
             return
-        hearing = Hearing(stacks, server, client.endpoint, client.principal) if stacks else None
-        left = hearing.notification(UPDATED, params) if hearing is not None else params
+        left = Hearing(stacks, server, client.endpoint, client.principal).notification(UPDATED, params)
         if left is not None:
             self.say(UPDATED, jsonrpc.decode_object(left))
 

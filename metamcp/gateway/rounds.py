@@ -116,7 +116,7 @@ class Rounds:
     def _heard(self, method: str, params: bytes) -> bytes:
         """What middleware leaves of a question. Raises MetaMCPError for one that is not to be asked."""
         passage = self._turn.passage
-        return params if passage is None or passage.hearing is None else passage.hearing.question(method, params)
+        return params if passage is None else passage.question(method, params)
 
     def _ask(self, key: str, method: str, params: bytes, wanted: _Input) -> None:
         def answered(result: bytes | None, error: bytes | None) -> None:

@@ -78,7 +78,7 @@ class SessionTurn:
         self.record.end(GIVEN_UP)
 
     def event(self, data: bytes) -> None:
-        if self.passage is not None and not (data := _heard(self.passage, data)):
+        if self.passage is not None and not (data := self.passage.event(data)):
             return
         if self.way is not None:
             self.way.event(data)
@@ -141,7 +141,7 @@ class StatelessTurn:
         record.begin()
 
     def event(self, data: bytes) -> None:
-        if self.passage is None or (data := _heard(self.passage, data)):
+        if self.passage is None or (data := self.passage.event(data)):
             self.reply.event(data)
 
     def result(self, result: bytes) -> None:
@@ -178,11 +178,6 @@ def _passed(turn: Turn, passage: Passage, result: bytes) -> bytes | None:
     except MetaMCPError as error:
         turn.error(error)
         return None
-
-
-def _heard(passage: Passage, data: bytes) -> bytes:
-    """What middleware leaves of a message that belongs to the request; b"" where nothing is left."""
-    return data if passage.hearing is None else passage.hearing.event(data)
 
 
 def _error_body(error: bytes | MetaMCPError) -> bytes:

@@ -50,6 +50,14 @@ class Passage:
             self._timer = reactor.call_later(self._call.seconds, lambda: self._expire(turn))
         return self
 
+    def event(self, data: bytes) -> bytes:
+        """What the client gets of a message that belongs to the call; b"" where it gets nothing."""
+        return data if self.hearing is None else self.hearing.event(data)
+
+    def question(self, method: str, params: bytes) -> bytes:
+        """The params with which the client is asked. Raises MetaMCPError for what it is not to be asked."""
+        return params if self.hearing is None else self.hearing.question(method, params)
+
     def result(self, raw: bytes) -> bytes:
         """What the client gets. Raises MetaMCPError."""
         answer = Answer(raw)
